@@ -1,0 +1,33 @@
+"""`goodcert train RECIPE --data DIR`: from images to an ONNX file with its card."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+
+from goodcert.training import datasets, export, loop
+from goodcert.training.recipes import RECIPES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", choices=sorted(RECIPES), help="what to train")
+    parser.add_argument("--data", type=Path, default=os.environ.get("GOODCERT_DATA"), metavar="DIR",
+                        help="folder of the image packs (default: GOODCERT_DATA)")  # fmt: skip
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR",
+                        help="where checkpoints and the result go (default: runs)")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
+
+
+def run(options: argparse.Namespace) -> int:
+    if options.data is None:
+        print("goodcert train: name the folder of the image packs with --data DIR or GOODCERT_DATA")
+        return 2
+    torch.set_num_threads(options.threads)
+    recipe, folder = RECIPES[options.recipe], options.runs / options.recipe
+    data = datasets.load(recipe, options.data)
+    net = loop.train(recipe, data, folder, torch.device(options.device))
+    path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx")
+    print(f"wrote {path}; measure it with: goodcert evaluate {path} --data {options.data}")
+    return 0

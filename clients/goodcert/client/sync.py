@@ -1,0 +1,99 @@
+"""The client for ordinary code; `aio` is the same with `await`."""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from types import TracebackType
+from typing import Self, TypeVar, Unpack
+
+import httpx
+
+from goodcert.client import requests
+from goodcert.client.errors import GoodcertError, PartError
+from goodcert.client.requests import Call, Image, Options
+from goodcert.client.results import Certificate, ModelInfo
+from goodcert.client.retry import RetryPolicy
+
+T = TypeVar("T")
+
+
+class Client:
+    """Asks a goodcert service; use it in `with`, from as many threads as you like.
+
+    `timeout` is in seconds and holds for connecting, for sending and for every wait for bytes. `retries` more
+    attempts follow a refusal (429, 503) or a failed connection, with waits of at most 30 seconds together.
+    `transport` and `sleep` are the seams for tests. Raises ValueError for an address, key or number that
+    cannot work.
+
+    Every method raises GoodcertError; see `goodcert.client.errors` for its kinds.
+    """
+
+    def __init__(
+        self,
+        base_url: str = "http://127.0.0.1:8000",
+        *,
+        api_key: str | None = None,
+        timeout: float = 10.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._policy = RetryPolicy(retries)
+        self._http = httpx.Client(transport=transport, **requests.http_options(base_url, api_key, timeout))
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        self._http.close()
+
+    def certify(self, image: Image, **options: Unpack[Options]) -> Certificate:
+        """The certificate of one image, given as bytes or as a path; `options` are those of `Options`."""
+        return self._send(requests.certify(requests.read_image(image), **options))
+
+    def certify_many(
+        self, images: Iterable[Image], **options: Unpack[Options]
+    ) -> list[Certificate | PartError]:
+        """The certificates of several images in one request, in order; PartError for those not readable."""
+        read = [requests.read_image(image) for image in images]
+        return self._send(requests.certify_many(read, **options)) if read else []
+
+    def models(self) -> list[ModelInfo]:
+        """The models that the service holds."""
+        return self._send(requests.models())
+
+    def model(self, name: str) -> ModelInfo:
+        """One model's card; NotFound where there is none of this name."""
+        return self._send(requests.model(name))
+
+    def ready(self) -> bool:
+        """Whether the service answers certificates now; ConnectionFailed where nobody answers at all."""
+        return self._send(requests.ready())
+
+    def _send(self, call: Call[T]) -> T:
+        attempt, waited = 0, 0.0
+        while True:
+            try:
+                return self._ask(call)
+            except GoodcertError as error:
+                jitter = random.random()  # noqa: S311 - it spreads load and guards nothing
+                wait = self._policy.wait_seconds(error, attempt, waited, jitter)
+                if wait is None:
+                    raise
+            self._sleep(wait)
+            attempt, waited = attempt + 1, waited + wait
+
+    def _ask(self, call: Call[T]) -> T:
+        with requests.no_answer(self._http.base_url):
+            response = self._http.send(call.request(self._http), stream=True)
+        with requests.broken_answer(self._http.base_url), closing(response):
+            response.read()
+        return call.answer(response)

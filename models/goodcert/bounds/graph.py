@@ -1,0 +1,66 @@
+"""A feed-forward graph as plain values: what the reader makes of an ONNX file and the interpreter walks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator. inputs: names, "" for an optional one left out. output: the one name it defines."""
+
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in an order in which every name is defined before it is used.
+
+    input: name of the one input that varies; input_shape: its shape, None where it is free.
+    outputs: names in the file's order. constants: everything that does not vary, by name.
+    """
+
+    input: str
+    input_shape: tuple[int | None, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Tensor]
+
+    def users(self, name: str) -> int:
+        """How often a value is read, by nodes or as an output of the graph."""
+        return sum(node.inputs.count(name) for node in self.nodes) + self.outputs.count(name)
+
+    def producer(self, name: str) -> Node | None:
+        """The node that defines `name`; None for the input and for constants."""
+        return next((node for node in self.nodes if node.output == name), None)
+
+    def rewire(self, old: str, new: str) -> "Graph":
+        """The same graph with every reading of `old` reading `new` instead."""
+        nodes = tuple(
+            replace(n, inputs=tuple(new if name == old else name for name in n.inputs)) for n in self.nodes
+        )
+        return replace(self, nodes=nodes, outputs=tuple(new if name == old else name for name in self.outputs))
+
+    def to(self, device: torch.device) -> "Graph":
+        """The same graph with its constants on `device`."""
+        return replace(self, constants={name: value.to(device) for name, value in self.constants.items()})
+
+    def without(self, node: Node) -> "Graph":
+        return replace(self, nodes=tuple(n for n in self.nodes if n is not node))
+
+    def pruned(self) -> "Graph":
+        """Without nodes and constants that no output depends on."""
+        needed, nodes = set(self.outputs), []
+        for node in reversed(self.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+                nodes.append(node)
+        constants = {name: value for name, value in self.constants.items() if name in needed}
+        return replace(self, nodes=tuple(reversed(nodes)), constants=constants)

@@ -1,0 +1,118 @@
+"""How far float32 arithmetic can stray from real arithmetic, and the inflation that pays for it.
+
+Let l, h be float32 boxes such that every activation x of the layer, as real arithmetic gives it and as the
+deployed model computes it in float32, lies in [l, h]. The rules must produce boxes with the same property.
+Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 and u <= gamma / n).
+
+**Affine layers.** y = W x + b with `fan_in` products per output; n = fan_in + 1.
+
+1. Deployed. A product is rounded at most once, and each of the fan_in + 1 terms passes at most fan_in
+   additions, in whatever order, fused or not; so (Higham, Accuracy and Stability of Numerical Algorithms,
+   2nd ed., section 3.1)  |fl(W x + b) - (W x + b)| <= gamma (|W||x| + |b|) + eta.  eta collects underflow:
+   each product and each sum may lose 2^-126 where subnormal results are flushed to zero (2^-150, and
+   products only, where they are not), hence eta <= 2^21 (1 + gamma) 2^-126 < 2^-104.
+2. Ours. With any float32 mu, and r = fl(max(h - mu, mu - l)), the box is inside mu +- r*, r (1 + u) >= r*
+   (float subtraction has no underflow error). We compute
+       rho  = fl(fl(r A) + fl(B |mu|))  >= (1 - u)^2 (A r + B |mu|) - 2^-124,
+       m    = fl(W mu + b),             |m - (W mu + b)| <= gamma (|W||mu| + |b|) + eta,
+       R    = fl(|W| rho + beta)        >= (1 - gamma) (|W| rho + beta) - eta,
+       l', h' = fl(m - R), fl(m + R),   each off by at most u (|m| + R).
+3. Needed. For every x in the box, by 1. and by |W x - W mu| <= |W| r*,
+       fl(W x + b) >= m - (1 + gamma) |W| r* - 2 gamma (|W||mu| + |b|) - 2 eta,
+   so l' is a lower end as soon as
+       (1 - u) R >= (1 + gamma) |W| r* + (2 gamma + u (1 + gamma)) (|W||mu| + |b|) + 3 eta.
+   Insert 2. and compare the factors of |W| r*, of |W||mu|, of |b| and what is left. Sufficient are
+       (1 - gamma)(1 - u)^4 A     >= 1 + gamma
+       (1 - gamma)(1 - u)^3 B     >= 2 gamma + u (1 + gamma)
+       (1 - gamma)(1 - u) beta    >= (2 gamma + u (1 + gamma)) |b| + 4 eta + |W| 2^-124.
+   With A = 1 + c gamma, B = c gamma, beta = c gamma |b| + 2^-100 and
+       c(n) = 2 + 8/n + 4 gamma
+   all three hold: the first asks for c >= 2/(1 - gamma) + (5/n)(1 + 2 gamma/(1 - gamma)), at most
+   2 + 2.15 gamma + 5.8/n; the second and the third for at most 2 + 2.15 gamma + 1.7/n; 4 eta is
+   below 2^-102, and |W| 2^-124 below 2^-104 because the engine admits no row of |W| that sums to more than
+   2^20 (`MAX_ROW_SUM`). The upper end is the mirror image. A, B and beta are rounded up to float32.
+
+The real-valued y satisfies the same inequalities with its own rounding error set to 0.
+
+**Average pooling** is the affine layer with weights 1/k: at most k - 1 additions, one multiplication, the
+rounding of the reciprocal, and in our radius the addition of 2^-100, so n = k + 2 covers it.
+
+**Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded,
+hence monotone, operation: the deployed result lies between the rounded results at the ends. The real result
+can lie half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two
+roundings, and 2^-100 for underflow.
+
+**Relu, max pooling and movements of data** are exact and monotone: the ends map to the ends.
+
+**No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
+The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below
+`MAX_MAGNITUDE` = 2^70 there. As the radius of an affine layer is at least (1 - gamma)(c gamma |W||mu| + |W| r +
+c gamma |b|), with c gamma >= 2^-21 as n >= 2, that keeps |W|(|mu| + r) + |b| below 2^93; and boxes inside the cube have
+activations inside those of the cube, up to their margins. For any other model the bound is 1.
+
+What this does not cover: kernels that are no sums of products (Winograd, FFT) and products of shortened
+operands (TF32, bfloat16). `goodcert.engine.canary` looks for those on the device.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from goodcert.bounds.interval import Interval
+
+MAX_TERMS = 2**20
+MAX_ROW_SUM = 2.0**20
+MAX_MAGNITUDE = 2.0**70
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The arithmetic to be covered. unit: unit roundoff; tiny: absolute allowance for underflow."""
+
+    unit: float
+    tiny: float
+
+    def gamma(self, terms: int) -> float:
+        """n u / (1 - n u) for n roundings on a path. Raises ValueError past the range of the proof."""
+        if terms > MAX_TERMS:
+            raise ValueError(f"got {terms} roundings on one path, expected at most {MAX_TERMS}")
+        return terms * self.unit / (1 - terms * self.unit)
+
+    def slack(self, terms: int) -> float:
+        """c(n) gamma: the share of |mu| and |b| that the radius grows by."""
+        gamma = self.gamma(terms)
+        return (2 + 8 / terms + 4 * gamma) * gamma
+
+    def inflate(self, centre: Tensor, radius: Tensor, terms: int) -> Tensor:
+        """rho = A r + B |mu| of the theorem."""
+        if self.unit == 0:
+            return radius
+        slack = self.slack(terms)
+        return radius * _float32_above(1 + slack) + centre.abs() * _float32_above(slack)
+
+    def bias_radius(self, bias: Tensor, terms: int) -> Tensor | None:
+        """beta = c gamma |b| + 2^-100 of the theorem, rounded up; None where nothing is to be covered."""
+        if self.unit == 0:
+            return None
+        exact = bias.double().abs() * self.slack(terms) + self.tiny
+        return torch.nextafter(exact.float(), torch.tensor(torch.inf, device=bias.device))
+
+    def widen(self, lower: Tensor, upper: Tensor) -> Interval:
+        """One correctly rounded operation's worth outward."""
+        if self.unit == 0:
+            return Interval(lower, upper)
+        step = 4 * self.unit
+        return Interval(lower - (lower.abs() * step + self.tiny), upper + (upper.abs() * step + self.tiny))
+
+
+FLOAT32 = Rounding(unit=2.0**-24, tiny=2.0**-100)
+"""The arithmetic of a deployed model: what every certificate must cover."""
+
+EXACT = Rounding(unit=0.0, tiny=0.0)
+"""Real arithmetic: plain interval bound propagation, for training and for showing what the margin is for."""
+
+
+def _float32_above(value: float) -> float:
+    above = torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(torch.inf))
+    return float(above)

@@ -1,0 +1,27 @@
+"""From a graph back to an ONNX model: the one that ONNX Runtime is given."""
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from goodcert.bounds.graph import Graph, Node
+
+OPSET = 17
+"""Every operator of the rules means the same in it as in the opsets that are read."""
+
+
+def write_graph(graph: Graph) -> onnx.ModelProto:
+    """A model with a free batch axis that computes the graph's outputs."""
+    shape = ["N", *graph.input_shape[1:]]
+    proto = helper.make_graph(
+        [_node(node) for node in graph.nodes],
+        "goodcert",
+        [helper.make_tensor_value_info(graph.input, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in graph.outputs],
+        [numpy_helper.from_array(value.detach().cpu().contiguous().numpy(), name)
+         for name, value in graph.constants.items()],
+    )  # fmt: skip
+    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+
+
+def _node(node: Node) -> onnx.NodeProto:
+    return helper.make_node(node.op, node.inputs, [node.output], name=node.name, **node.attributes)

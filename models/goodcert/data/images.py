@@ -1,0 +1,40 @@
+"""What is done to images before they meet a network: greying, crops, noise."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
+"""ITU-R BT.601 luma."""
+
+
+def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N, H, W, 3) to (N, H, W), rounded to whole levels."""
+    if images.ndim == 3:
+        return images
+    weighted = (images[..., i].astype(np.float32) * np.float32(w) for i, w in enumerate(GREY_WEIGHTS))
+    return np.rint(sum(weighted)).astype(np.uint8)
+
+
+def centre_crop(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The middle size x size pixels of images (N, H, W, ...)."""
+    top, left = ((extent - size) // 2 for extent in images.shape[1:3])
+    return images[:, top : top + size, left : left + size]
+
+
+def uniform_noise(count: int, shape: tuple[int, ...], seed: int) -> NDArray[np.uint8]:
+    """Every pixel of its own, uniform over the 256 levels: (count, *shape)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def random_crop(images: Tensor, size: int, padding: int, generator: torch.Generator) -> Tensor:
+    """A window of size x size at a random place of each zero-padded image: (N, C, H, W) to (N, C, size, size)."""
+    padded = torch.nn.functional.pad(images, [padding] * 4)
+    count, height, width = len(images), padded.shape[2] - size + 1, padded.shape[3] - size + 1
+    top = torch.randint(height, (count,), generator=generator)
+    left = torch.randint(width, (count,), generator=generator)
+    rows = (top[:, None] + torch.arange(size))[:, None, :, None]
+    columns = (left[:, None] + torch.arange(size))[:, None, None, :]
+    channels = torch.arange(images.shape[1])[None, :, None, None]
+    return padded[torch.arange(count)[:, None, None, None], channels, rows, columns]

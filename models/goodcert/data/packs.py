@@ -1,0 +1,36 @@
+"""Image packs: NumPy archives of uint8 images, either as arrays or as JPEG files one after another."""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class Pack(NamedTuple):
+    """images: uint8 (N, H, W) or (N, H, W, 3). labels: int64 (N,), or None where there are none."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+
+
+def load(folder: Path, name: str) -> Pack:
+    """Read `<folder>/<name>.npz`: `images`, or `jpeg` with `offsets`; `labels` where present.
+
+    Raises FileNotFoundError, saying what to do, when the file is not there.
+    """
+    path = folder / f"{name}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"no image pack {path}; name the folder of the packs with --data or GOODCERT_DATA")
+    with np.load(path) as archive:
+        labels = archive["labels"].astype(np.int64) if "labels" in archive else None
+        images = archive["images"] if "images" in archive else _decode(archive["jpeg"], archive["offsets"])
+    return Pack(images, labels)
+
+
+def _decode(jpeg: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    data = jpeg.tobytes()
+    ends = zip(offsets[:-1], offsets[1:], strict=True)
+    return np.stack([np.asarray(Image.open(io.BytesIO(data[a:b])).convert("RGB")) for a, b in ends])

@@ -1,0 +1,159 @@
+"""The canary: layers whose right answer is known to the bit, run through the kernels that will certify.
+
+The rounding theorem is about sums of products. Winograd and FFT kernels first mix neighbouring inputs, TF32
+and bfloat16 kernels shorten them. A layer with a single weight of 1 among zeros must return the input it
+picks exactly, however large the inputs under the zeros: 0 times 2^40 is 0, and 1 times 1 + 2^-20 is itself.
+A kernel that mixes loses the small value beside the huge one, one that shortens rounds it to 1. Libraries
+choose kernels by shape and batch, so every layer of the model is tried in its own shape.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from goodcert.bounds.graph import Graph, Node
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.rules import convolution
+from goodcert.bounds.writer import write_graph
+from goodcert.engine.errors import EngineError
+from goodcert.engine.prediction import Predictor
+
+BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
+
+Run = Callable[[Tensor, Tensor], Tensor]
+"""A layer under test: from inputs and weights to outputs, without bias."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One Conv, Gemm or MatMul of the model: `inputs` is the shape of one input, without the batch."""
+
+    node: Node
+    inputs: tuple[int, ...]
+    weight: tuple[int, ...]
+
+
+def layers(graph: Graph) -> list[Layer]:
+    """Every convolution and dense layer of the graph."""
+    device = next(iter(graph.constants.values())).device
+    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
+    values = prepare(graph, EXACT).trace(Interval(image, image))
+    return [
+        Layer(node, tuple(values[node.inputs[0]].lower.shape[1:]), tuple(graph.constants[node.inputs[1]].shape))
+        for node in graph.nodes
+        if node.op in ("Conv", "Gemm", "MatMul")
+    ]
+
+
+def check_bounds(graph: Graph, device: torch.device, batches: Iterable[int]) -> None:
+    """Try PyTorch's kernels on `device`. Raises EngineError, naming the layer, if one is not faithful."""
+    for layer in layers(graph):
+        for batch in batches:
+            _check(layer, torch_layer(layer), batch, device, f"PyTorch on {device.type}")
+
+
+def check_prediction(graph: Graph, threads: int | None, batches: Iterable[int]) -> None:
+    """Try ONNX Runtime's kernels. Raises EngineError, naming the layer, if one is not faithful."""
+    for layer in layers(graph):
+        run = onnx_layer(layer, threads)
+        for batch in batches:
+            _check(layer, run, batch, torch.device("cpu"), "ONNX Runtime")
+
+
+def torch_layer(layer: Layer) -> Run:
+    if layer.node.op == "Conv":
+        apply = convolution(layer.node.attributes, len(layer.inputs) - 1)
+        return lambda x, weight: apply(x, weight, None)
+    return lambda x, weight: F.linear(x, weight if _rows_first(layer.node) else weight.T)
+
+
+def onnx_layer(layer: Layer, threads: int | None) -> Run:
+    """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
+    weight = canary_weight(layer)
+    node = Node(layer.node.op, ("x", "w"), "y", layer.node.attributes)
+    graph = Graph("x", (None, *layer.inputs), ("y",), (node,), {"w": weight})
+    model: onnx.ModelProto = write_graph(graph)
+    predict = Predictor(model, threads)
+    return lambda x, _: torch.from_numpy(predict(x.numpy()))
+
+
+def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str) -> None:
+    if not faithful(layer, run, batch, device):
+        node = layer.node
+        raise EngineError(
+            f"node {node.name!r} ({node.op}): {where} does not compute it as sums of float32 products at batch "
+            f"{batch} (Winograd, FFT, TF32 or the like), so nothing can be guaranteed on this device"
+        )
+
+
+def faithful(layer: Layer, run: Run, batch: int, device: torch.device) -> bool:
+    """Whether `run` returns the inputs that the canary's weights pick, to the bit."""
+    x, weight = canary_input(layer, batch), canary_weight(layer)
+    return torch.equal(run(x.to(device), weight.to(device)).cpu(), picked(layer, x))
+
+
+def canary_input(layer: Layer, batch: int) -> Tensor:
+    """Half the values huge, half 1 + a few 2^-20, scattered."""
+    generator = torch.Generator().manual_seed(batch)
+    shape = (batch, *layer.inputs)
+    small = 1 + torch.randint(1, 8, shape, generator=generator) * 2.0**-20
+    huge = torch.rand(shape, generator=generator) < 0.5
+    return torch.where(huge, 2.0**40 * small, small)
+
+
+def _picks(layer: Layer) -> list[tuple[int, ...]]:
+    """For each output channel the position in its own weights of the single 1: no two neighbours alike."""
+    if layer.node.op == "Conv":
+        own = layer.weight[1:]
+        return [tuple(int(i) for i in np.unravel_index(7 * o % prod(own), own)) for o in range(layer.weight[0])]
+    outputs, inputs = layer.weight if _rows_first(layer.node) else layer.weight[::-1]
+    return [(7 * o % inputs,) for o in range(outputs)]
+
+
+def canary_weight(layer: Layer) -> Tensor:
+    weight = torch.zeros(layer.weight)
+    rows = weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T
+    for row, pick in zip(rows, _picks(layer), strict=True):
+        row[pick] = 1.0
+    return weight
+
+
+def picked(layer: Layer, x: Tensor) -> Tensor:
+    """What a faithful layer returns: the picked inputs, moved and never computed with."""
+    if layer.node.op != "Conv":
+        return torch.stack([x[..., pick[0]] for pick in _picks(layer)], dim=-1)
+    attributes, dims = layer.node.attributes, x.ndim - 2
+    pads = attributes.get("pads", [0] * 2 * dims)
+    padded = F.pad(x, [p for axis in reversed(range(dims)) for p in (pads[axis], pads[dims + axis])])
+    per_group = layer.weight[0] // attributes.get("group", 1)
+    channels = [
+        _window(padded, (o // per_group) * layer.weight[1] + pick[0], pick[1:], layer)
+        for o, pick in enumerate(_picks(layer))
+    ]
+    return torch.stack(channels, dim=1)
+
+
+def _window(padded: Tensor, channel: int, offset: tuple[int, ...], layer: Layer) -> Tensor:
+    """The inputs that one kernel position meets as the kernel moves over one channel."""
+    attributes, kernel = layer.node.attributes, layer.weight[2:]
+    view = padded[:, channel]
+    for axis, (position, size) in enumerate(zip(offset, kernel, strict=True), start=1):
+        stride = attributes.get("strides", [1] * len(kernel))[axis - 1]
+        dilation = attributes.get("dilations", [1] * len(kernel))[axis - 1]
+        count = (padded.shape[axis + 1] - dilation * (size - 1) - 1) // stride + 1
+        start = position * dilation
+        view = view.narrow(axis, start, (count - 1) * stride + 1)
+        view = view[(slice(None),) * axis + (slice(None, None, stride),)]
+    return view
+
+
+def _rows_first(node: Node) -> bool:
+    return node.op == "Gemm" and bool(node.attributes.get("transB", 0))

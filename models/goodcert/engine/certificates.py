@@ -1,0 +1,38 @@
+"""What the engine answers for a batch: numbers only, no HTTP, no verdict."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Arrays over a batch of N images and K classes.
+
+    index: (N,) int64, the predicted class.
+    confidence: (N,) float64, the largest softmax probability at the image itself.
+    confidence_lower_bound, confidence_upper_bound: (N,) float64, guaranteed over the whole ball.
+    margins: (N, K, K) float64, guaranteed upper bounds on f_k - f_l over the ball; the diagonal is 0.
+    """
+
+    index: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    confidence_lower_bound: NDArray[np.float64]
+    confidence_upper_bound: NDArray[np.float64]
+    margins: NDArray[np.float64]
+
+    def possible(self) -> NDArray[np.bool_]:
+        """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""
+        return ~(self.margins < 0).any(axis=2)
+
+    def sound(self) -> NDArray[np.bool_]:
+        """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1. Always true, or the engine
+        is broken and nothing it says may be believed. NaN is never sound."""
+        lowest = 1 / self.margins.shape[-1]
+        return (
+            (lowest <= self.confidence_lower_bound)
+            & (self.confidence_lower_bound <= self.confidence)
+            & (self.confidence <= self.confidence_upper_bound)
+            & (self.confidence_upper_bound <= 1)
+        )

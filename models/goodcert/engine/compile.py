@@ -1,0 +1,109 @@
+"""From a model file to an engine that has been checked, or to the reason why not."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from goodcert.bounds import Unsupported
+from goodcert.bounds.admission import pixel_cube, within_range
+from goodcert.bounds.ball import Ball
+from goodcert.bounds.classifier import peel_softmax
+from goodcert.bounds.confidence import MAX_CLASSES
+from goodcert.bounds.graph import Graph
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.writer import write_graph
+from goodcert.engine import canary, selfcheck
+from goodcert.engine.device import resolve
+from goodcert.engine.eager import EagerBounds
+from goodcert.engine.engine import Bounds, Engine
+from goodcert.engine.errors import EngineError
+from goodcert.engine.prediction import Predictor
+
+
+def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
+    model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None
+) -> Engine:
+    """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`.
+
+    threads: CPU threads of the prediction and of PyTorch (of the whole process); None leaves both alone.
+    Raises EngineError, by node and operator, for a model that cannot be bounded, and for a device whose
+    kernels are not faithful.
+    """
+    target = resolve(device)
+    if threads:
+        torch.set_num_threads(threads)
+    graph = _read(model)
+    shape, classes = _classifier(graph)
+    predictor = Predictor(write_graph(graph), threads)
+    canary.check_prediction(graph, threads, canary.BATCHES)
+    canary.check_bounds(graph.to(target), target, range(16, 65, 16))
+    engine = Engine(predictor, _bounds(graph, shape, classes, target), classes, shape, target.type)
+    selfcheck.check(engine)
+    return engine
+
+
+def _read(model: str | Path | onnx.ModelProto) -> Graph:
+    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model)
+    try:
+        return peel_softmax(read_graph(proto))
+    except Unsupported as error:
+        raise EngineError(str(error)) from error
+
+
+def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
+    """((C, H, W), K), after making sure that the graph is a classifier that treats images one by one."""
+    if len(graph.outputs) != 1:
+        raise EngineError(f"outputs {list(graph.outputs)}, expected exactly one")
+    if len(graph.input_shape) != 4 or None in graph.input_shape[1:]:
+        raise EngineError(f"input shape {graph.input_shape}, expected (N, C, H, W) with C, H and W fixed")
+    _, channels, height, width = (size or 0 for size in graph.input_shape)
+    shape = (channels, height, width)
+    classes = {_classes(graph, shape, batch) for batch in (2, 3)}
+    return shape, classes.pop()
+
+
+def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
+    """Every value must keep one row per image: with the operators that have rules, no row then sees another."""
+    images = torch.zeros(batch, *shape)
+    try:
+        values = prepare(graph, EXACT).trace(Interval(images, images))
+    except Unsupported as error:
+        raise EngineError(str(error)) from error
+    except RuntimeError as error:
+        raise EngineError(f"the graph does not run on a batch of {batch} images: {error}") from error
+    for node in graph.nodes:
+        if values[node.output].lower.shape[0] != batch:
+            raise EngineError(f"node {node.name!r} ({node.op}) couples the images of a batch, expected none to")
+    output = tuple(values[graph.outputs[0]].lower.shape)
+    if len(output) != 2 or not 2 <= output[1] <= MAX_CLASSES:
+        raise EngineError(f"output shape {output}, expected (N, K) with K from 2 to {MAX_CLASSES}")
+    return output[1]
+
+
+def _bounds(graph: Graph, shape: tuple[int, int, int], classes: int, device: torch.device) -> Bounds:
+    if not within_range(graph, pixel_cube(shape)):
+        return _nothing_guaranteed(classes)
+    eager = EagerBounds(graph, device)
+
+    def bounds(ball: Ball) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        upper, lower, margins = eager(ball)
+        return upper.numpy(), lower.numpy(), margins.numpy()
+
+    return bounds
+
+
+def _nothing_guaranteed(classes: int) -> Bounds:
+    """For a model that could overflow float32 somewhere in the pixel cube."""
+
+    def bounds(ball: Ball) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        count = len(ball.point)
+        margins = np.where(np.eye(classes, dtype=bool), 0.0, np.inf)
+        return np.ones(count), np.full(count, 1 / classes), np.broadcast_to(margins, (count, classes, classes))
+
+    return bounds

@@ -1,0 +1,25 @@
+"""Which device bounds are computed on, and float32 kept honest there."""
+
+import torch
+
+from goodcert.engine.errors import EngineError
+
+
+def resolve(name: str) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu` or `cuda`. Raises EngineError for a device that is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise EngineError(f"device: got {name!r}, expected auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise EngineError("device: cuda was asked for and PyTorch sees none; use auto or cpu")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    keep_float32_honest()
+    return torch.device("cuda")
+
+
+def keep_float32_honest() -> None:
+    """No TF32 in convolutions (where cuDNN allows it by default) or matrix products, and no half-precision
+    sums: the rounding theorem is about float32."""
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.fp32_precision = "ieee"

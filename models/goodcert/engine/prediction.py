@@ -1,0 +1,39 @@
+"""The prediction: ONNX Runtime on the CPU, running exactly the graph that is bounded."""
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+# Fusions that multiply or add weights together and so round them anew: the graph that runs would no longer
+# be the graph that was bounded. Folding is done once, by goodcert.bounds.passes, for both.
+REROUNDING_FUSIONS = ("ConvMulFusion", "ConvAddFusion", "ConvBNFusion", "MatMulBNFusion", "GemmSumFusion",
+                      "MatMulScaleFusion", "MatMulAddFusion")  # fmt: skip
+
+
+class Predictor:
+    """Logits of a model, batch by batch. Thread-safe."""
+
+    def __init__(self, model: onnx.ModelProto, threads: int | None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(REROUNDING_FUSIONS),
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, C, H, W) float32 images to (N, K) float32 logits."""
+        (logits,) = self._session.run(None, {self._input: images})
+        return np.asarray(logits, dtype=np.float32)
+
+
+def confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(N,) the largest softmax probability, as 1 / sum exp(z - max z) in float64: never below 1/K."""
+    z = logits.astype(np.float64)
+    return np.asarray(1 / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))

@@ -1,0 +1,70 @@
+"""The self-check at load: the bound engine and the prediction must be talking about the same network."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goodcert.bounds.ball import around
+from goodcert.engine.certificates import Certificates
+from goodcert.engine.engine import Engine
+from goodcert.engine.errors import EngineError
+
+BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
+_EPSILONS = (0.0, 0.01, 0.1)
+
+
+def check(engine: Engine, seed: int = 0) -> None:
+    """Raises EngineError unless, on random images,
+
+    the logits of ONNX Runtime differ from those of the bound engine by no more than the derived rounding
+    bound; every certificate is in order; no random point of a ball leaves its bounds; and, where the engine
+    promises it, a row has the same bits in every batch.
+    """
+    images = _images(engine, max(BATCHES), seed)
+    for epsilon in _EPSILONS:
+        certificates = engine.certify(images, epsilon)
+        _require(certificates.sound().all(), "lower bound, confidence and upper bound are out of order")
+        _check_agreement(engine, images, epsilon, certificates, seed)
+        if engine.bit_identical:
+            _check_batches(engine, images, epsilon, certificates)
+
+
+def _images(engine: Engine, count: int, seed: int) -> NDArray[np.float32]:
+    """Noise, flat and nearly binary images: the places where networks behave differently."""
+    random = np.random.default_rng(seed)
+    images = random.random((count, *engine.input_shape), dtype=np.float32)
+    images[1::3] = images[1::3, :, :1, :1]
+    images[2::3] = np.round(images[2::3])
+    return images
+
+
+def _check_agreement(
+    engine: Engine, images: NDArray[np.float32], epsilon: float, certificates: Certificates, seed: int
+) -> None:
+    ball = around(images, epsilon)
+    share = np.random.default_rng(seed).random(images.shape, dtype=np.float32)
+    points = np.clip(ball.lower + share * (ball.upper - ball.lower), ball.lower, ball.upper)
+    for x in (ball.point, ball.lower, ball.upper, points):
+        logits = engine.logits(x).astype(np.float64)
+        differences = logits[:, :, None] - logits[:, None, :]
+        _require(
+            bool((differences <= certificates.margins).all()),
+            f"ONNX Runtime and the bound engine disagree at epsilon {epsilon} by more than rounding explains",
+        )
+
+
+def _check_batches(
+    engine: Engine, images: NDArray[np.float32], epsilon: float, expected: Certificates
+) -> None:
+    for size in BATCHES:
+        start = len(images) - size
+        alone = engine.certify(images[start:], epsilon)
+        same = all(
+            np.array_equal(getattr(alone, name), getattr(expected, name)[start:])
+            for name in ("confidence", "confidence_upper_bound", "confidence_lower_bound", "margins")
+        )
+        _require(same, f"an image in a batch of {size} gets other bits than in a batch of {len(images)}")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise EngineError(f"self-check: {otherwise}; this build of the runtimes cannot certify")

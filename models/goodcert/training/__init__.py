@@ -1,0 +1,1 @@
+"""Training: losses are functions of tensors, schedules functions of progress, recipes data, one loop."""

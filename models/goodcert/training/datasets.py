@@ -1,0 +1,64 @@
+"""The images of one training run, split so that nothing is used twice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from goodcert.data import packs
+from goodcert.data.images import centre_crop, grey
+from goodcert.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """uint8 tensors (N, C, H, W) and int64 labels (N,).
+
+    inside, labels: to train on. outside: the out-distribution to train on, at its own size.
+    validation, validation_labels, outside_validation: held out, to look at while tuning.
+    threshold: held out, for the threshold and nothing else.
+    """
+
+    inside: Tensor
+    labels: Tensor
+    outside: Tensor
+    validation: Tensor
+    validation_labels: Tensor
+    outside_validation: Tensor
+    threshold: Tensor
+
+
+def load(recipe: Recipe, folder: Path) -> Datasets:
+    """Read the packs of `recipe` from `folder` and split them."""
+    inside, labels = packs.load(folder, recipe.in_pack)
+    if labels is None:
+        raise ValueError(f"pack {recipe.in_pack} has no labels, which training needs")
+    outside, _ = packs.load(folder, recipe.out_pack)
+    return split(recipe, inside, labels, outside)
+
+
+def split(
+    recipe: Recipe, inside: NDArray[np.uint8], labels: NDArray[np.int64], outside: NDArray[np.uint8]
+) -> Datasets:
+    """The last `held_out` images are kept from training, half for validation, half for the threshold."""
+    train, half = len(inside) - recipe.held_out, recipe.held_out // 2
+    images, targets = _channels_first(inside, recipe), torch.from_numpy(labels)
+    out_train = len(outside) - recipe.out_held_out
+    return Datasets(
+        inside=images[:train],
+        labels=targets[:train],
+        outside=_channels_first(outside[:out_train], recipe),
+        validation=images[train : train + half],
+        validation_labels=targets[train : train + half],
+        outside_validation=_channels_first(centre_crop(outside[out_train:], recipe.size), recipe),
+        threshold=images[train + half :],
+    )
+
+
+def _channels_first(images: NDArray[np.uint8], recipe: Recipe) -> Tensor:
+    if recipe.color == "grey":
+        return torch.from_numpy(grey(images))[:, None]
+    return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))

@@ -1,0 +1,81 @@
+"""From the bytes of an upload to its pixels, or a refusal."""
+
+import hashlib
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+# Alpha is dropped, not blended: the colour below it is what the file stores.
+_GREY = frozenset({"1", "L", "LA"})
+_DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow call a 16-bit grey PNG
+_COLOUR = frozenset({"RGB", "RGBA"})
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upload after decoding.
+
+    pixels: uint8 (of 255) or uint16 (of 65535), (H, W) for grey or (H, W, 3) for red, green, blue.
+    exact: whether these are the pixels that the file stores; False after a palette look-up, a colour
+    conversion or a loss of depth. sha256: of the uploaded bytes, in hexadecimal.
+    """
+
+    pixels: NDArray[np.uint8] | NDArray[np.uint16]
+    format: str
+    width: int
+    height: int
+    sha256: str
+    exact: bool
+
+
+def open_image(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header only. Raises NotAnImage, SeveralFrames or TooManyPixels."""
+    try:
+        image = Image.open(BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooManyPixels from error
+    except Exception as error:  # noqa: BLE001  Pillow raises nine types and more on bad files
+        raise NotAnImage from error
+    if image.width * image.height > max_pixels:
+        raise TooManyPixels
+    # A JPEG with several pictures in it comes back as format MPO.
+    if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:
+        raise SeveralFrames
+    return image
+
+
+def decode(data: bytes, image: Image.Image) -> Decoded:
+    """The pixels of `image`, which `open_image` made of `data`. Raises NotAnImage."""
+    try:
+        image.load()
+        pixels, exact = _pixels(image)
+    except Exception as error:  # noqa: BLE001  as above
+        raise NotAnImage from error
+    digest = hashlib.sha256(data).hexdigest()
+    exact = exact and not _loses_depth(data, image)
+    return Decoded(pixels, str(image.format), image.width, image.height, digest, exact)
+
+
+def _pixels(image: Image.Image) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], bool]:
+    if image.mode in _GREY:
+        grey = np.asarray(image.convert("L") if image.mode == "1" else image)
+        return (grey[..., 0] if grey.ndim == 3 else grey), True
+    if image.mode in _DEEP_GREY:
+        return np.asarray(image).astype(np.uint16), True
+    if image.mode in _COLOUR:
+        return np.asarray(image)[..., :3], True
+    image.info.pop("transparency", None)  # of a palette; dropped like any alpha
+    return np.asarray(image.convert("RGB")), False
+
+
+def _loses_depth(data: bytes, image: Image.Image) -> bool:
+    """Whether Pillow cut 16-bit samples to 8 bits: it does for every PNG but a grey one without alpha."""
+    depth = data[24] if image.format == "PNG" else 8
+    return depth == 16 and image.mode not in _DEEP_GREY

@@ -1,0 +1,182 @@
+"""What can go wrong between an upload and its certificate; `problems` says how HTTP puts it.
+
+ServeError
+├── KeyRefused
+│   ├── KeyMissing
+│   └── KeyWrong
+├── BodyRefused
+│   ├── BadFraming
+│   ├── BodyTooLarge
+│   ├── BodyTooSlow
+│   ├── EmptyBody
+│   ├── MediaTypeRefused
+│   └── MultipartRefused
+│       ├── MalformedMultipart
+│       ├── NoImages
+│       └── UnknownPart
+├── ImageRefused
+│   ├── NotAnImage
+│   ├── SeveralFrames
+│   ├── TooManyPixels
+│   └── WrongSize
+├── QueryRefused
+│   ├── BadEpsilon
+│   ├── MethodNotOffered
+│   ├── RepeatedParameter
+│   └── UnknownParameter
+├── ModelUnavailable
+│   ├── NotReady
+│   ├── UnknownModel
+│   └── UnsoundModel
+├── Overload
+│   ├── DeadlineExceeded
+│   ├── QueueFull
+│   └── ShuttingDown
+└── EngineFault
+    ├── EngineFailed
+    └── EngineUnsound
+"""
+
+
+class ServeError(Exception):
+    """Anything the service answers with a problem. Messages are for the log, never for the wire."""
+
+
+class KeyRefused(ServeError):
+    """The caller may not ask."""
+
+
+class KeyMissing(KeyRefused):
+    """No API key came with the request."""
+
+
+class KeyWrong(KeyRefused):
+    """The API key is none of the configured ones."""
+
+
+class BodyRefused(ServeError):
+    """The body cannot be taken as one or more images."""
+
+
+class BadFraming(BodyRefused):
+    """The length of the body is given twice or not as a number."""
+
+
+class BodyTooLarge(BodyRefused):
+    """More bytes than one request may have."""
+
+
+class BodyTooSlow(BodyRefused):
+    """The body did not arrive in the time a request may take."""
+
+
+class EmptyBody(BodyRefused):
+    """There is nothing to certify."""
+
+
+class MediaTypeRefused(BodyRefused):
+    """The Content-Type is neither an image type that is read nor a form."""
+
+
+class MultipartRefused(BodyRefused):
+    """The form cannot be taken apart into images."""
+
+
+class MalformedMultipart(MultipartRefused):
+    """The form breaks the syntax of multipart/form-data."""
+
+
+class NoImages(MultipartRefused):
+    """The form has no part at all."""
+
+
+class UnknownPart(MultipartRefused):
+    """The form has a part that is not named `images`."""
+
+
+class ImageRefused(ServeError):
+    """The bytes are no image that the model can be asked about."""
+
+
+class NotAnImage(ImageRefused):
+    """The bytes do not decode as PNG, JPEG, WEBP or BMP."""
+
+
+class SeveralFrames(ImageRefused):
+    """An animation or a bundle: which frame is meant is unknown."""
+
+
+class TooManyPixels(ImageRefused):
+    """The header announces more pixels than the service decodes."""
+
+
+class WrongSize(ImageRefused):
+    """The model takes images of its own size only."""
+
+
+class QueryRefused(ServeError):
+    """The query asks for something that cannot be."""
+
+
+class BadEpsilon(QueryRefused):
+    """Epsilon is no decimal number in [0, 1]."""
+
+
+class MethodNotOffered(QueryRefused):
+    """The bound method is not one the service has."""
+
+
+class RepeatedParameter(QueryRefused):
+    """A parameter is given twice: which one is meant is unknown."""
+
+
+class UnknownParameter(QueryRefused):
+    """A parameter that is not known, perhaps a misspelling."""
+
+
+class ModelUnavailable(ServeError):
+    """There is no model to answer."""
+
+
+class NotReady(ModelUnavailable):
+    """The service as a whole should get no traffic."""
+
+
+class UnknownModel(ModelUnavailable):
+    """No model of this name and version is served."""
+
+
+class UnsoundModel(ModelUnavailable):
+    """The model broke its guarantee earlier and is out of service until it is loaded again."""
+
+
+class Overload(ServeError):
+    """The service is up but cannot answer this one in time."""
+
+
+class DeadlineExceeded(Overload):
+    """The answer would come after the caller's deadline."""
+
+
+class QueueFull(Overload):
+    """The queue is full; `retry_after_seconds` is when it should have drained."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"queue full, expected to drain in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ShuttingDown(Overload):
+    """The service finishes what it has and takes nothing new."""
+
+
+class EngineFault(ServeError):
+    """The fault is in the engine, not in the request."""
+
+
+class EngineFailed(EngineFault):
+    """The engine raised, or did not answer for every image."""
+
+
+class EngineUnsound(EngineFault):
+    """The engine contradicts itself: a bound on the wrong side of the confidence."""

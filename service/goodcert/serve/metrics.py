@@ -1,0 +1,103 @@
+"""Every metric of the service, declared in one object that is given its registry."""
+
+from typing import Any, NamedTuple, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+M = TypeVar("M", bound=MetricWrapperBase)
+
+_SECONDS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_CONFIDENCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
+
+
+class Row(NamedTuple):
+    """One line of the documentation."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+
+class Children(dict[tuple[str, ...], Any]):
+    """The children of a metric by their label values: looking one up again costs half of `labels()`."""
+
+    def __init__(self, metric: MetricWrapperBase) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, values: tuple[str, ...]) -> Any:
+        child = self[values] = self._metric.labels(*values)
+        return child
+
+
+class Metrics:
+    """Labels come from fixed sets: served models, verdicts, stages, error codes, HTTP status codes."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.rows: list[Row] = []
+        self.requests = self._many(
+            Counter, "goodcert_requests_total", "Certify requests by HTTP status code.", "model", "code"
+        )
+        self.images = self._many(
+            Counter, "goodcert_images_total", "Images that got a certificate, by verdict.", "model", "verdict"
+        )
+        self.rejections = self._many(
+            Counter, "goodcert_rejections_total", "Problems answered, by their stable code.", "code"
+        )
+        self.stages = self._many(
+            Histogram,
+            "goodcert_stage_seconds",
+            "Seconds in a stage: decode, queue and total per image, engine per batch.",
+            "stage",
+            buckets=_SECONDS,
+        )
+        self.batch_size = self._one(
+            Histogram, "goodcert_batch_size", "Images per run of the engine.", buckets=_SIZES
+        )
+        self.queue_items = self._many(Gauge, "goodcert_queue_items", "Images waiting for the engine.", "model")
+        self.confidence = self._many(
+            Histogram, "goodcert_confidence", "Confidence of the prediction.", "model", buckets=_CONFIDENCES
+        )
+        self.confidence_upper_bound = self._many(
+            Histogram,
+            "goodcert_confidence_upper_bound",
+            "Guaranteed upper bound on the confidence.",
+            "model",
+            buckets=_CONFIDENCES,
+        )
+        self.unsound = self._one(
+            Counter, "goodcert_unsound_total", "Images for which the engine contradicted itself. Any is an alarm."
+        )
+        self.model_info = self._many(
+            Gauge, "goodcert_model_info", "1 for every served model.", "model", "version", "sha256", "method"
+        )
+        self.model_ready = self._many(
+            Gauge, "goodcert_model_ready", "1 while the model serves, 0 once it was unsound.", "model", "version"
+        )
+        self.build_info = self._many(
+            Gauge, "goodcert_build_info", "1 for the running build.", "version", "python", "device"
+        )
+
+    def count_problem(self, code: str) -> None:
+        self.rejections[code,].inc()
+
+    def _one(self, kind: type[M], name: str, meaning: str, **options: Any) -> M:
+        self.rows.append(Row(name, kind.__name__.lower(), (), meaning))
+        return kind(name, meaning, registry=self.registry, **options)
+
+    def _many(self, kind: type[MetricWrapperBase], name: str, meaning: str, *labels: str, **options: Any) -> Children:
+        self.rows.append(Row(name, kind.__name__.lower(), labels, meaning))
+        return Children(kind(name, meaning, labels, registry=self.registry, **options))
+
+
+def table_markdown() -> str:
+    """The table of metrics for the documentation."""
+    lines = [
+        f"| `{row.name}` | {row.kind} | {', '.join(row.labels) or 'none'} | {row.meaning} |"
+        for row in Metrics(CollectorRegistry()).rows
+    ]
+    return "\n".join(["| Metric | Kind | Labels | Meaning |", "|---|---|---|---|", *lines]) + "\n"

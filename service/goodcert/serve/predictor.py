@@ -1,0 +1,76 @@
+"""What the service asks of an engine, and the way of a batch through it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+
+from goodcert.bounds.ball import Ball
+from goodcert.engine.certificates import Certificates
+from goodcert.serve.errors import EngineFailed, EngineUnsound
+from goodcert.serve.preprocess import Prepared
+
+
+class Engine(Protocol):
+    """A compiled model. Every row of an answer is the same to the bit whatever else is in the batch."""
+
+    @property
+    def classes(self) -> int: ...
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+    @property
+    def device(self) -> str: ...
+    def certify_balls(self, ball: Ball) -> Certificates:
+        """Certify a batch of balls, float32 (N, C, H, W)."""
+
+
+class Compile(Protocol):
+    """`goodcert.engine.compile`, or a fake; raises ValueError with the reason when it refuses the model."""
+
+    def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> Engine: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the engine says about one image; `possible` are the classes that can win inside the ball."""
+
+    index: int
+    confidence: float
+    lower: float
+    upper: float
+    possible: tuple[int, ...]
+
+
+def predict(engine: Engine, batch: Sequence[Prepared]) -> list[Answer | EngineUnsound]:
+    """One answer per image, in order; EngineUnsound in the place of one that contradicts itself."""
+    certificates = engine.certify_balls(_stack(batch))
+    if len(certificates.index) != len(batch):
+        raise EngineFailed(f"got {len(certificates.index)} answers, expected {len(batch)}")
+    return _unstack(certificates)
+
+
+def _stack(batch: Sequence[Prepared]) -> Ball:
+    balls = [prepared.ball for prepared in batch]
+    return Ball(*(np.stack(arrays) for arrays in zip(*balls, strict=True)))
+
+
+def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
+    rows = zip(
+        certificates.sound().tolist(),
+        certificates.index.tolist(),
+        certificates.confidence.tolist(),
+        certificates.confidence_lower_bound.tolist(),
+        certificates.confidence_upper_bound.tolist(),
+        certificates.possible(),
+        strict=True,
+    )
+    return [
+        Answer(index, confidence, lower, upper, tuple(np.flatnonzero(possible).tolist()))
+        if sound
+        else EngineUnsound(f"lower {lower!r}, confidence {confidence!r}, upper {upper!r}")
+        for sound, index, confidence, lower, upper, possible in rows
+    ]

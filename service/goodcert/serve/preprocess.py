@@ -1,0 +1,118 @@
+"""From decoded pixels to the ball that the engine certifies.
+
+`g`, the way from the upload to the model's input, is a convex combination of pixels: grey conversion
+with the weights 19595, 38470 and 7471 over 65536, and resizing with row-stochastic matrices. Hence
+|g(x') - g(x)| <= epsilon whenever |x' - x| <= epsilon in every pixel, and a certificate for the ball
+around g(x) holds for the ball around x.
+
+**Rounding.** All weights are integers over a common denominator, and so are the pixels. A value of g is
+therefore an integer N over an integer D: N is a sum of products of integers whose partial sums are at
+most D, in any order. Every D below 2^53 is exact in float64, and so is N; `_denominator` refuses others.
+What remains is the one division N / D, whose result is at most 1 and errs by at most 2^-53: `ERROR`.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goodcert.artifact import Metadata
+from goodcert.bounds.ball import Ball, around_bytes, around_reals
+from goodcert.serve.decode import Decoded
+from goodcert.serve.errors import WrongSize
+
+GREY_WEIGHTS = np.array([19595, 38470, 7471], dtype=np.float64)
+GREY_SCALE = 65536
+ERROR = 2.0**-53
+_EXACT = 2**53
+
+Scope = Literal["upload", "model_input"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One image as the engine takes it: the ball, (C, H, W), and what its certificate covers."""
+
+    ball: Ball
+    scope: Scope
+
+
+def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:
+    """The ball of radius `epsilon`, in [0, 1], around `image` at the model's input. Raises WrongSize."""
+    resized = (image.height, image.width) != (metadata.height, metadata.width)
+    if resized and metadata.resize == "none":
+        raise WrongSize(f"got {image.width}x{image.height}, expected {metadata.width}x{metadata.height}")
+    scope: Scope = "upload" if image.exact else "model_input"
+    mixes = image.pixels.ndim == 3 and metadata.color == "grey"
+    if image.pixels.dtype == np.uint8 and not resized and not mixes:
+        ball = around_bytes(_planes(image.pixels), epsilon)  # type: ignore[arg-type]  # the dtype is checked
+    else:
+        ball = around_reals(_values(image, metadata), epsilon, ERROR)
+    return Prepared(_with_channels(ball, metadata.channels), scope)
+
+
+def _planes(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(H, W) or (H, W, 3) to (1, H, W) or (3, H, W)."""
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _with_channels(ball: Ball, channels: int) -> Ball:
+    """A grey image for a colour model is the same grey in all its channels."""
+    if len(ball.point) == channels:
+        return ball
+    return Ball(*(np.repeat(array, channels, axis=0) for array in ball))
+
+
+def _values(image: Decoded, metadata: Metadata) -> NDArray[np.float64]:
+    """g of the image, (1 or 3, H, W) in [0, 1], each value within `ERROR` of its exact value."""
+    whole = image.pixels.astype(np.float64)
+    scale = int(np.iinfo(image.pixels.dtype).max)
+    if whole.ndim == 3 and metadata.color == "grey":
+        whole, scale = whole @ GREY_WEIGHTS, scale * GREY_SCALE
+    planes = _planes(whole)
+    if (image.height, image.width) != (metadata.height, metadata.width):
+        rows = _weights(metadata.resize, image.height, metadata.height)
+        columns = _weights(metadata.resize, image.width, metadata.width)
+        planes = rows @ planes @ columns.T
+        scale *= int(rows[0].sum()) * int(columns[0].sum())
+    result: NDArray[np.float64] = planes / _denominator(scale)
+    return result
+
+
+def _denominator(scale: int) -> int:
+    if scale >= _EXACT:
+        raise WrongSize(f"a resize with denominator {scale} is not exact in float64, expected below 2^53")
+    return scale
+
+
+@lru_cache(maxsize=64)
+def _weights(rule: str, source: int, target: int) -> NDArray[np.float64]:
+    """Resize weights along one axis, (target, source): integers >= 0, every row of the same sum."""
+    return _area(source, target) if rule == "area" else _bilinear(source, target)
+
+
+def _area(source: int, target: int) -> NDArray[np.float64]:
+    """Overlaps of target pixel [i s, (i+1) s], s = source / target, with source pixel [j, j+1], times target.
+
+    Every row sums to `source`.
+    """
+    i, j = np.arange(target)[:, None], np.arange(source)
+    overlap = np.minimum((i + 1) * source, (j + 1) * target) - np.maximum(i * source, j * target)
+    return np.maximum(overlap, 0).astype(np.float64)
+
+
+def _bilinear(source: int, target: int) -> NDArray[np.float64]:
+    """Linear interpolation between the two nearest half-pixel centres, clamped at the edges, times 2 target.
+
+    Target centre i lies at ((2 i + 1) source - target) / (2 target) in source pixels. Every row sums to
+    2 `target`.
+    """
+    i = np.arange(target)
+    centre = np.clip((2 * i + 1) * source - target, 0, 2 * target * (source - 1))
+    left, part = np.divmod(centre, 2 * target)
+    weights = np.zeros((target, source))
+    weights[i, left] += 2 * target - part
+    weights[i, np.minimum(left + 1, source - 1)] += part
+    return weights
