@@ -20,7 +20,8 @@ def write_graph(graph: Graph) -> onnx.ModelProto:
         [numpy_helper.from_array(value.detach().cpu().contiguous().numpy(), name)
          for name, value in graph.constants.items()],
     )  # fmt: skip
-    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(model)  # a valid file states the shapes of its outputs
 
 
 def _node(node: Node) -> onnx.NodeProto:

@@ -1,6 +1,7 @@
 """What the engine answers for a batch: numbers only, no HTTP, no verdict."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,11 @@ class Certificates:
     confidence_lower_bound: NDArray[np.float64]
     confidence_upper_bound: NDArray[np.float64]
     margins: NDArray[np.float64]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Certificates"]) -> "Certificates":
+        """One record for several batches, in order."""
+        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
     def possible(self) -> NDArray[np.bool_]:
         """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""

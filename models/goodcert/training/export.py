@@ -1,1 +1,47 @@
-"""From a trained network to the model file: ONNX, metadata, threshold, and a check that it is bounded."""
+"""From a trained network to the model file: ONNX, metadata, threshold, and proof that it can be certified."""
+
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from goodcert import artifact, engine
+from goodcert.bounds.sequential import graph_of
+from goodcert.bounds.writer import write_graph
+from goodcert.training.recipes import Recipe
+
+IN_DISTRIBUTION_SHARE = 0.95
+"""How much of the held-out in-distribution has a confidence above the threshold."""
+
+
+def export(net: nn.Sequential, recipe: Recipe, held_out: Tensor, path: Path) -> Path:
+    """Write the model file at `path`; held_out: uint8 (N, C, H, W) digits used for the threshold only.
+
+    Compiles the written graph first: ONNX Runtime and the bound engine must agree on it, or EngineError.
+    """
+    channels = 1 if recipe.color == "grey" else 3
+    model = write_graph(graph_of(net, (channels, recipe.size, recipe.size)))
+    certificates = engine.compile(model).certify(held_out.numpy(), 0.0)
+    metadata = artifact.Metadata(
+        labels=recipe.labels,
+        height=recipe.size,
+        width=recipe.size,
+        color="grey" if recipe.color == "grey" else "rgb",
+        epsilon=recipe.epsilon,
+        threshold=threshold(certificates.confidence),
+        method=recipe.method,
+        recipe={**asdict(recipe), "goodcert": version("goodcert"), "torch": version("torch")},
+    )
+    artifact.write(model, metadata, path)
+    return path
+
+
+def threshold(confidences: NDArray[np.float64]) -> float:
+    """The largest of these confidences that at least 95 % of them exceed."""
+    below = int(len(confidences) * (1 - IN_DISTRIBUTION_SHARE) + 1e-9)
+    if below < 1:
+        raise ValueError(f"got {len(confidences)} held-out images, expected at least 20 to set a threshold")
+    return float(np.sort(confidences)[below - 1])

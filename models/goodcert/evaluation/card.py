@@ -1,0 +1,47 @@
+"""The model card: what a person should know before relying on a model, written by what measured it."""
+
+from goodcert.artifact import Artifact
+from goodcert.evaluation.measures import Results
+
+_COLUMNS = ("out-distribution", "images", "AUC", "guaranteed AUC", "certified", "mean confidence", "mean bound")
+
+
+def card(name: str, version: str, artifact: Artifact, results: Results, command: str) -> str:
+    """Markdown; `command` is the one that measured."""
+    metadata = artifact.metadata
+    recipe = ", ".join(f"{key} {_short(value)}" for key, value in metadata.recipe.items() if key != "labels")
+    return f"""# {name}, version {version}
+
+Method {metadata.method}, {metadata.color} images of {metadata.width} x {metadata.height} pixels, \
+{len(metadata.labels)} classes ({", ".join(metadata.labels)}), default epsilon {metadata.epsilon}, \
+threshold {metadata.threshold:.6f}.
+
+Accuracy {results.accuracy:.2f} % on {results.images} test images, of which {results.accepted:.2f} % are accepted \
+(confidence above the threshold); mean confidence {results.mean_confidence:.4f}.
+
+{table(results)}
+
+AUC: how often a test image of the in-distribution has a higher confidence than an outlier. Guaranteed AUC: the
+same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon} in place
+of its confidence. Certified: outliers that nothing within epsilon can lift above the threshold.
+
+An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
+epsilon in every pixel. Fitted to one data set of clean, centred images; other sources will look different to it.
+
+Measured by `{command}`. Recipe: {recipe}.
+"""
+
+
+def table(results: Results) -> str:
+    """The out-distributions as a Markdown table, percentages with two decimals."""
+    rows = [_COLUMNS, tuple("---:" if i else "---" for i in range(len(_COLUMNS)))]
+    rows += [
+        (name, str(r.images), f"{r.auc:.2f}", f"{r.guaranteed_auc:.2f}", f"{r.certified:.2f} %",
+         f"{r.mean_confidence:.4f}", f"{r.mean_bound:.4f}")
+        for name, r in results.outside.items()
+    ]  # fmt: skip
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _short(value: object) -> str:
+    return "/".join(f"{v:.4g}" for v in value) if isinstance(value, list | tuple) else str(value)
