@@ -8,6 +8,7 @@ from pathlib import Path
 from goodcert import artifact
 from goodcert.evaluation import card
 from goodcert.evaluation.evaluate import evaluate
+from goodcert.evaluation.measures import Results
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write(path: Path, model: artifact.Artifact, results: card.Results) -> None:
+def _write(path: Path, model: artifact.Artifact, results: Results) -> None:
     artifact.write(model.model, replace(model.metadata, results=results.to_json()), path)
     *_, name, version, _ = path.resolve().parts
     command = f"goodcert evaluate {name}/{version}/{path.name} --write"

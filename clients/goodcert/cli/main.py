@@ -54,3 +54,7 @@ def _module(name: str, verb: Verb):  # type: ignore[no-untyped-def]
         sys.exit(
             f"goodcert {name} needs {error.name}, which is not installed: pip install 'goodcert[{verb.extra}]'"
         )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -24,7 +24,7 @@ def read(path: Path) -> Artifact:
     data = path.read_bytes()
     try:
         model = onnx.load_model_from_string(data)
-    except Exception as error:  # noqa: BLE001  protobuf's decode errors have no common public class
+    except Exception as error:
         raise ArtifactError(f"{path.name}: not an ONNX file") from error
     metadata = Metadata.from_props({entry.key: entry.value for entry in model.metadata_props})
     return Artifact(model, metadata, hashlib.sha256(data).hexdigest())

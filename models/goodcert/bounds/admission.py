@@ -1,7 +1,8 @@
 """Whether a graph keeps the assumptions under which its bounds are proven (rounding.py)."""
 
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
 
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
@@ -13,26 +14,20 @@ def within_range(graph: Graph, box: Interval) -> bool:
     """Whether every activation on `box` stays so small that no float32 evaluation of it can overflow, and
     every row of weights sums to so little that underflow stays below its allowance."""
     values = prepare(graph, FLOAT32).trace(box).values()
-    return all(_bounded(x) for x in values) and all(row_sum(graph, n) <= MAX_ROW_SUM for n in graph.constants)
+    return all(_bounded(x) for x in values) and max(_row_sums(graph), default=0.0) <= MAX_ROW_SUM
 
 
 def _bounded(x: Interval) -> bool:
     return bool((x.magnitude <= MAX_MAGNITUDE).all())  # NaN compares false
 
 
-def row_sum(graph: Graph, name: str) -> float:
-    """The largest sum of |W| over what one output of an affine layer reads; 0 for other constants."""
-    return max((_row_sum(node.op, dict(node.attributes), graph.constants[name])
-                for node in graph.nodes if len(node.inputs) > 1 and node.inputs[1] == name), default=0.0)  # fmt: skip
-
-
-def _row_sum(op: str, attributes: dict[str, object], weight: Tensor) -> float:
-    if op == "Conv":
-        return float(weight.double().abs().flatten(1).sum(dim=1).max())
-    if op in ("Gemm", "MatMul"):
-        by_row = op == "Gemm" and bool(attributes.get("transB", 0))
-        return float(weight.double().abs().sum(dim=1 if by_row else 0).max())
-    return 0.0
+def _row_sums(graph: Graph) -> Iterator[float]:
+    """For each affine layer, the largest sum of |W| over what one of its outputs reads."""
+    for node in graph.nodes:
+        if node.op in ("Conv", "Gemm", "MatMul"):
+            weight = graph.constants[node.inputs[1]].double().abs()
+            by_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))
+            yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max())
 
 
 def pixel_cube(shape: tuple[int, ...]) -> Interval:

@@ -75,7 +75,7 @@ def around(images: NDArray[np.float32] | NDArray[np.uint8], epsilon: ArrayLike) 
     """
     radius = np.asarray(epsilon, dtype=np.float64)
     if not np.all((radius >= 0) & (radius <= 1)):  # also refuses NaN
-        raise ValueError(f"epsilon: got {epsilon}, expected numbers in [0, 1]")
+        raise ValueError(f"epsilon: got {epsilon!r}, expected numbers in [0, 1]")
     radius = np.broadcast_to(radius, images.shape[:1]).reshape(-1, *[1] * (images.ndim - 1))
     if images.dtype == np.uint8:
         return around_reals(images / 255, radius)

@@ -17,6 +17,7 @@ and in the confidence that is served; a factor 1 +- 2^-40 covers both.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from goodcert.bounds.interval import Interval
@@ -40,19 +41,19 @@ class LogitDifferences:
         self._tiny = rounding.tiny
         self._first, self._second = torch.triu_indices(classes, classes, 1, device=weight.device)
         self._order = _pair_order(classes, self._first, self._second)
-        self._chunks = self._first.split(max(1, _CHUNK // features)), self._second.split(
-            max(1, _CHUNK // features)
-        )
+        rows = max(1, _CHUNK // features)
+        chunks = zip(torch.split(self._first, rows), torch.split(self._second, rows), strict=True)
+        self._chunks = list(chunks)
         # One chunk is worth keeping; more are made anew each time, to bound the memory.
-        self._kept = self._rows(*(c[0] for c in self._chunks)) if len(self._chunks[0]) == 1 else None
+        self._kept = self._differences(self._chunks[0]) if len(self._chunks) == 1 else None
 
     def __call__(self, x: Interval) -> Tensor:
         """(N, K, K): entry (k, l) bounds f_k - f_l from above; the diagonal is exactly 0."""
         mu = x.centre
         radius = x.radius(mu)
-        pairs = [self._bound(rows, mu, radius) for rows in self._all_rows()]
-        centre = torch.cat([c for c, _ in pairs], dim=1)
-        reach = torch.cat([r for _, r in pairs], dim=1)
+        chunks = [self._kept] if self._kept else map(self._differences, self._chunks)
+        bounds = [(F.linear(mu, w, b), F.linear(radius, w_abs)) for w, w_abs, b in chunks]
+        centre, reach = (torch.cat(part, dim=1) for part in zip(*bounds, strict=True))
         if self._gamma:
             margin = self._margin(x)
             reach = reach + (margin[:, self._first] + margin[:, self._second])
@@ -61,20 +62,16 @@ class LogitDifferences:
         classes = self._weight.shape[0]
         return both[:, self._order].reshape(-1, classes, classes)
 
-    def _all_rows(self) -> list[tuple[Tensor, Tensor]] | map:  # type: ignore[type-arg]
-        return [self._kept] if self._kept else map(self._rows, *self._chunks)
-
-    def _rows(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-        return self._weight[first] - self._weight[second], self._bias[first] - self._bias[second]
-
-    def _bound(self, rows: tuple[Tensor, Tensor], mu: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias = rows
-        return torch.nn.functional.linear(mu, weight, bias), radius @ weight.abs().T
+    def _differences(self, pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """W_k - W_l, its absolute value, and b_k - b_l, a row a pair."""
+        first, second = pairs
+        rows = self._weight[first] - self._weight[second]
+        return rows, rows.abs(), self._bias[first] - self._bias[second]
 
     def _margin(self, x: Interval) -> Tensor:
         """(N, K): how far the deployed logits can stray from real arithmetic."""
         magnitude = x.magnitude
-        sums = torch.nn.functional.linear(magnitude, self._absolute[:, :-1], self._absolute[:, -1])
+        sums = F.linear(magnitude, self._absolute[:, :-1], self._absolute[:, -1])
         return sums * self._gamma + self._tiny
 
 
@@ -85,17 +82,6 @@ def _pair_order(classes: int, first: Tensor, second: Tensor) -> Tensor:
     order[first, second] = positions
     order[second, first] = positions + len(first)
     return order.flatten()
-
-
-def confidence(logits: Tensor) -> Tensor:
-    """(N,) the largest softmax probability of logits (N, K), as 1 / sum exp(z - max z) in float64."""
-    z = logits.double()
-    return 1 / (z - z.amax(dim=1, keepdim=True)).exp().sum(dim=1)
-
-
-def log_confidence_upper_bound(margins: Tensor) -> Tensor:
-    """(N,) eq. 6 in real arithmetic: max_k -log sum_l exp(-ub(f_k - f_l))."""
-    return (-torch.logsumexp(-margins, dim=2)).amax(dim=1)
 
 
 def confidence_upper_bound(margins: Tensor) -> Tensor:

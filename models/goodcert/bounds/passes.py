@@ -100,10 +100,9 @@ def plain_padding(graph: Graph) -> Graph:
 
 def plain_gemm(graph: Graph) -> Graph:
     """Gemm with alpha, beta and transA at their defaults: the factors go into the weights, once."""
-    constants, nodes = dict(graph.constants), []
-    for node in graph.nodes:
-        nodes.append(_plain_gemm(node, constants) if node.op == "Gemm" else node)
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+    constants = dict(graph.constants)
+    nodes = tuple(_plain_gemm(node, constants) if node.op == "Gemm" else node for node in graph.nodes)
+    return replace(graph, nodes=nodes, constants=constants)
 
 
 def _plain_gemm(node: Node, constants: dict[str, Tensor]) -> Node:

@@ -30,12 +30,13 @@ Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 an
    all three hold: the first asks for c >= 2/(1 - gamma) + (5/n)(1 + 2 gamma/(1 - gamma)), at most
    2 + 2.15 gamma + 5.8/n; the second and the third for at most 2 + 2.15 gamma + 1.7/n; 4 eta is
    below 2^-102, and |W| 2^-124 below 2^-104 because the engine admits no row of |W| that sums to more than
-   2^20 (`MAX_ROW_SUM`). The upper end is the mirror image. A, B and beta are rounded up to float32.
+   2^20 (`MAX_ROW_SUM`).
+   The upper end is the mirror image. A, B and beta are rounded up to float32.
 
 The real-valued y satisfies the same inequalities with its own rounding error set to 0.
 
 **Average pooling** is the affine layer with weights 1/k: at most k - 1 additions, one multiplication, the
-rounding of the reciprocal, and in our radius the addition of 2^-100, so n = k + 2 covers it.
+rounding of the reciprocal, and in our radius the addition of 2^-100: n = k + 2 covers it.
 
 **Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded,
 hence monotone, operation: the deployed result lies between the rounded results at the ends. The real result
@@ -46,9 +47,9 @@ roundings, and 2^-100 for underflow.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
 The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below
-`MAX_MAGNITUDE` = 2^70 there. As the radius of an affine layer is at least (1 - gamma)(c gamma |W||mu| + |W| r +
-c gamma |b|), with c gamma >= 2^-21 as n >= 2, that keeps |W|(|mu| + r) + |b| below 2^93; and boxes inside the cube have
-activations inside those of the cube, up to their margins. For any other model the bound is 1.
+`MAX_MAGNITUDE` = 2^70 there. As the radius of an affine layer is at least (1 - gamma)(c gamma |W||mu| +
+|W| r + c gamma |b|), with c gamma >= 2^-21 as n >= 2, that keeps |W|(|mu| + r) + |b| below 2^93; and boxes
+inside the cube have activations inside those of the cube, up to their margins. For any other model the bound is 1.
 
 What this does not cover: kernels that are no sums of products (Winograd, FFT) and products of shortened
 operands (TF32, bfloat16). `goodcert.engine.canary` looks for those on the device.

@@ -109,9 +109,7 @@ def average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
     function = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[len(kernel)]
     strides = node.attributes.get("strides", [1] * len(kernel))
     include = bool(node.attributes.get("count_include_pad", 0))
-    return _mean(
-        lambda x: function(x, kernel, strides, begin, count_include_pad=include), prod(kernel), rounding
-    )
+    return _mean(lambda x: function(x, kernel, strides, begin, count_include_pad=include), prod(kernel), rounding)
 
 
 def global_average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
@@ -194,7 +192,10 @@ def max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
     _require(node, begin == end and not node.attributes.get("ceil_mode", 0), "symmetric pads, no ceil_mode")
     _require(node, all(2 * p <= k for p, k in zip(begin, kernel, strict=True)), "pads of at most half a kernel")
     function = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}[dims]
-    strides, dilations = node.attributes.get("strides", [1] * dims), node.attributes.get("dilations", [1] * dims)
+    strides, dilations = (
+        node.attributes.get("strides", [1] * dims),
+        node.attributes.get("dilations", [1] * dims),
+    )
     return monotone(lambda x: function(x, kernel, strides, begin, dilations))
 
 

@@ -1,6 +1,7 @@
 """Image packs: NumPy archives of uint8 images, either as arrays or as JPEG files one after another."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,5 +33,5 @@ def load(folder: Path, name: str) -> Pack:
 
 def _decode(jpeg: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     data = jpeg.tobytes()
-    ends = zip(offsets[:-1], offsets[1:], strict=True)
-    return np.stack([np.asarray(Image.open(io.BytesIO(data[a:b])).convert("RGB")) for a, b in ends])
+    files = (data[a:b] for a, b in pairwise(offsets))
+    return np.stack([np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files])

@@ -30,13 +30,13 @@ class Certificates:
 
     def possible(self) -> NDArray[np.bool_]:
         """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""
-        return ~(self.margins < 0).any(axis=2)
+        return np.asarray(~(self.margins < 0).any(axis=2))
 
     def sound(self) -> NDArray[np.bool_]:
         """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1. Always true, or the engine
         is broken and nothing it says may be believed. NaN is never sound."""
         lowest = 1 / self.margins.shape[-1]
-        return (
+        return np.asarray(
             (lowest <= self.confidence_lower_bound)
             & (self.confidence_lower_bound <= self.confidence)
             & (self.confidence <= self.confidence_upper_bound)

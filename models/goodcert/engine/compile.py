@@ -1,5 +1,6 @@
 """From a model file to an engine that has been checked, or to the reason why not."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from goodcert.engine.device import resolve
 from goodcert.engine.eager import EagerBounds
 from goodcert.engine.engine import Bounds, Engine
 from goodcert.engine.errors import EngineError
+from goodcert.engine.onnx_bounds import OnnxBounds
 from goodcert.engine.prediction import Predictor
 
 
@@ -31,19 +33,16 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`.
 
-    threads: CPU threads of the prediction and of PyTorch (of the whole process); None leaves both alone.
+    threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds; None for one per core.
     Raises EngineError, by node and operator, for a model that cannot be bounded, and for a device whose
     kernels are not faithful.
     """
     target = resolve(device)
-    if threads:
-        torch.set_num_threads(threads)
     graph = _read(model)
     shape, classes = _classifier(graph)
     predictor = Predictor(write_graph(graph), threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
-    canary.check_bounds(graph.to(target), target, range(16, 65, 16))
-    engine = Engine(predictor, _bounds(graph, shape, classes, target), classes, shape, target.type)
+    engine = Engine(predictor, _bounds(graph, shape, classes, target, threads), classes, shape, target.type)
     selfcheck.check(engine)
     return engine
 
@@ -86,24 +85,19 @@ def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
     return output[1]
 
 
-def _bounds(graph: Graph, shape: tuple[int, int, int], classes: int, device: torch.device) -> Bounds:
+def _bounds(
+    graph: Graph, shape: tuple[int, int, int], classes: int, device: torch.device, threads: int | None
+) -> Bounds:
     if not within_range(graph, pixel_cube(shape)):
-        return _nothing_guaranteed(classes)
-    eager = EagerBounds(graph, device)
-
-    def bounds(ball: Ball) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        upper, lower, margins = eager(ball)
-        return upper.numpy(), lower.numpy(), margins.numpy()
-
-    return bounds
+        return partial(_nothing_guaranteed, classes)
+    if device.type == "cpu":
+        return OnnxBounds(graph, threads)
+    canary.check_bounds(graph.to(device), device, range(16, 65, 16))
+    return EagerBounds(graph, device)
 
 
-def _nothing_guaranteed(classes: int) -> Bounds:
+def _nothing_guaranteed(classes: int, ball: Ball) -> tuple[NDArray[np.float64], ...]:
     """For a model that could overflow float32 somewhere in the pixel cube."""
-
-    def bounds(ball: Ball) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        count = len(ball.point)
-        margins = np.where(np.eye(classes, dtype=bool), 0.0, np.inf)
-        return np.ones(count), np.full(count, 1 / classes), np.broadcast_to(margins, (count, classes, classes))
-
-    return bounds
+    count = len(ball.point)
+    margins = np.where(np.eye(classes, dtype=bool), 0.0, np.inf)
+    return np.ones(count), np.full(count, 1 / classes), np.broadcast_to(margins, (count, classes, classes))

@@ -21,5 +21,5 @@ def resolve(name: str) -> torch.device:
 def keep_float32_honest() -> None:
     """No TF32 in convolutions (where cuDNN allows it by default) or matrix products, and no half-precision
     sums: the rounding theorem is about float32."""
-    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # set at import
     torch.backends.cuda.matmul.fp32_precision = "ieee"

@@ -1,6 +1,8 @@
-"""The bound engine in eager PyTorch: the reference, on CPU and CUDA."""
+"""The bound engine in eager PyTorch: the reference, and what runs on CUDA."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from goodcert.bounds.ball import Ball
@@ -12,25 +14,22 @@ ROWS = 16
 multiple of this (batches of 1 to 3 and remainders take other paths)."""
 
 CHUNK = 64
-"""Rows that are bounded at once: what one activation of the paper's networks needs stays small."""
+"""Rows that are bounded at once; more images are done in turn, so that memory is bounded too."""
 
 
 class EagerBounds:
-    """Bounds for balls of any number of images, in chunks."""
+    """Bounds for balls of any number of images, in chunks. Thread-safe."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self._device = device
         self._module = BoundModule(graph.to(device))
 
     @torch.inference_mode()
-    def __call__(self, ball: Ball) -> tuple[Tensor, Tensor, Tensor]:
-        """(confidence_upper_bound (N,), confidence_lower_bound (N,), margins (N, K, K)), float64, on CPU."""
-        lower, upper = torch.from_numpy(ball.lower), torch.from_numpy(ball.upper)
-        parts = [
-            self._chunk(low, high) for low, high in zip(lower.split(CHUNK), upper.split(CHUNK), strict=True)
-        ]
-        upper_bounds, lower_bounds, margins = (torch.cat(part) for part in zip(*parts, strict=True))
-        return upper_bounds, lower_bounds, margins
+    def __call__(self, ball: Ball) -> tuple[NDArray[np.float64], ...]:
+        """(confidence_upper_bound (N,), confidence_lower_bound (N,), margins (N, K, K))."""
+        lower, upper = (torch.split(torch.from_numpy(np.ascontiguousarray(x)), CHUNK) for x in ball[1:])
+        parts = [self._chunk(low, high) for low, high in zip(lower, upper, strict=True)]
+        return tuple(torch.cat(part).numpy() for part in zip(*parts, strict=True))
 
     def _chunk(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
         count = len(lower)

@@ -9,7 +9,7 @@ from goodcert.bounds.ball import Ball, around
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.prediction import confidence
 
-Bounds = Callable[[Ball], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
+Bounds = Callable[[Ball], tuple[NDArray[np.float64], ...]]
 """From balls to (upper bound (N,), lower bound (N,), margins (N, K, K))."""
 
 

@@ -2,29 +2,16 @@
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
-# Fusions that multiply or add weights together and so round them anew: the graph that runs would no longer
-# be the graph that was bounded. Folding is done once, by goodcert.bounds.passes, for both.
-REROUNDING_FUSIONS = ("ConvMulFusion", "ConvAddFusion", "ConvBNFusion", "MatMulBNFusion", "GemmSumFusion",
-                      "MatMulScaleFusion", "MatMulAddFusion")  # fmt: skip
+from goodcert.engine.runtime import session
 
 
 class Predictor:
     """Logits of a model, batch by batch. Thread-safe."""
 
     def __init__(self, model: onnx.ModelProto, threads: int | None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=list(REROUNDING_FUSIONS),
-        )
+        self._session = session(model, threads)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

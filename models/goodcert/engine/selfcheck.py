@@ -22,7 +22,7 @@ def check(engine: Engine, seed: int = 0) -> None:
     images = _images(engine, max(BATCHES), seed)
     for epsilon in _EPSILONS:
         certificates = engine.certify(images, epsilon)
-        _require(certificates.sound().all(), "lower bound, confidence and upper bound are out of order")
+        _require(bool(certificates.sound().all()), "lower bound, confidence and upper bound are out of order")
         _check_agreement(engine, images, epsilon, certificates, seed)
         if engine.bit_identical:
             _check_batches(engine, images, epsilon, certificates)
@@ -52,9 +52,7 @@ def _check_agreement(
         )
 
 
-def _check_batches(
-    engine: Engine, images: NDArray[np.float32], epsilon: float, expected: Certificates
-) -> None:
+def _check_batches(engine: Engine, images: NDArray[np.float32], epsilon: float, expected: Certificates) -> None:
     for size in BATCHES:
         start = len(images) - size
         alone = engine.certify(images[start:], epsilon)

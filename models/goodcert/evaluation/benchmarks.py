@@ -38,7 +38,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 def of(metadata: Metadata) -> Benchmark:
     """The benchmark of a model; raises ValueError for one trained on something without a benchmark."""
-    trained_on = metadata.recipe.get("in_pack")
+    trained_on = str(metadata.recipe.get("in_pack"))
     if trained_on not in BENCHMARKS:
         raise ValueError(f"trained on {trained_on!r}; benchmarks exist for {', '.join(BENCHMARKS)}")
     return BENCHMARKS[trained_on]

@@ -3,7 +3,15 @@
 from goodcert.artifact import Artifact
 from goodcert.evaluation.measures import Results
 
-_COLUMNS = ("out-distribution", "images", "AUC", "guaranteed AUC", "certified", "mean confidence", "mean bound")
+_COLUMNS = (
+    "out-distribution",
+    "images",
+    "AUC",
+    "guaranteed AUC",
+    "certified",
+    "mean confidence",
+    "mean bound",
+)
 
 
 def card(name: str, version: str, artifact: Artifact, results: Results, command: str) -> str:

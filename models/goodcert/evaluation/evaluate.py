@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from goodcert import engine
 from goodcert.artifact import Artifact
 from goodcert.bounds.ball import parse_epsilon
-from goodcert.engine import Certificates, Engine, compile
+from goodcert.engine import Certificates, Engine
 from goodcert.evaluation import benchmarks
 from goodcert.evaluation.measures import Results, out_result
 
@@ -17,10 +18,10 @@ _CHUNK = 512
 
 def evaluate(artifact: Artifact, folder: Path, device: str = "cpu") -> Results:
     """Measure `artifact` on the packs in `folder`, at its own epsilon and threshold."""
-    engine, metadata = compile(artifact.model, device), artifact.metadata
+    compiled, metadata = engine.compile(artifact.model, device), artifact.metadata
     benchmark = benchmarks.of(metadata)
     images, labels = benchmarks.load(benchmark.inside, metadata, folder)
-    inside = _certify(engine, images, 0.0, benchmark.inside)
+    inside = _certify(compiled, images, 0.0, benchmark.inside)
     outside = {"uniform noise": benchmarks.noise(metadata)}
     for name, pack in benchmark.outside.items():
         outside[name] = benchmarks.load(pack, metadata, folder)[0]
@@ -32,12 +33,12 @@ def evaluate(artifact: Artifact, folder: Path, device: str = "cpu") -> Results:
         accepted=float(100 * np.mean(inside.confidence > metadata.threshold)),
         mean_confidence=float(inside.confidence.mean()),
         outside={
-            name: out_result(inside.confidence, _certify(engine, x, epsilon, name), metadata.threshold)
+            name: out_result(inside.confidence, _certify(compiled, x, epsilon, name), metadata.threshold)
             for name, x in outside.items()
         },
     )
 
 
-def _certify(engine: Engine, images: NDArray[np.uint8], epsilon: float, name: str) -> Certificates:
+def _certify(compiled: Engine, images: NDArray[np.uint8], epsilon: float, name: str) -> Certificates:
     chunks = np.array_split(images, max(1, len(images) // _CHUNK))
-    return Certificates.concatenate([engine.certify(c, epsilon) for c in tqdm(chunks, desc=name, leave=False)])
+    return Certificates.concatenate([compiled.certify(c, epsilon) for c in tqdm(chunks, desc=name, leave=False)])

@@ -63,7 +63,7 @@ def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.d
     steps = len(data.inside) // recipe.batch
     order = torch.randperm(len(data.inside), generator=run.generator)[: steps * recipe.batch]
     measured: dict[str, float] = {}
-    with tqdm(order.split(recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as batches:
+    with tqdm(torch.split(order, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as batches:
         for step, chosen in enumerate(batches):
             progress = (epoch + step / steps) / recipe.epochs
             measured = _step(run, recipe, data, chosen, progress, device)
@@ -89,7 +89,7 @@ def _step(
     out_losses = _out_losses(run.net, outside, epsilon, recipe)
     loss = losses.objective(entropy, out_losses, kappa)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     run.optimizer.step()
     return {
         "cross_entropy": entropy.item(), "out_loss": out_losses.mean().item(), "learning_rate": rate,
@@ -107,7 +107,8 @@ def _out_losses(net: nn.Sequential, images: Tensor, epsilon: float, recipe: Reci
 def ball_margins(net: nn.Sequential, images: Tensor, epsilon: float) -> Tensor:
     """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W), clipped to
     [0, 1] as the certified ones are; differentiable, without rounding margins."""
-    body, weight, bias = split(graph_of(net, tuple(images.shape[1:])))
+    _, channels, height, width = images.shape
+    body, weight, bias = split(graph_of(net, (channels, height, width)))
     box = Interval((images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
     return training_margins(prepare(body, EXACT), weight, bias, box, EXACT)
 

@@ -1,6 +1,6 @@
 """Recipes: everything that differs between training runs, one frozen record each.
 
-    goodcert train mnist-good100 --data DIR
+goodcert train mnist-good100 --data DIR
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,23 @@
+"""`goodcert serve`: start the service; every setting is also a flag."""
+
+import argparse
+import sys
+
+from goodcert.serve import app, settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    for name, field in settings.Settings.model_fields.items():
+        if name != "api_keys":  # a key on a command line can be read by everyone on the machine
+            flag = "--" + name.replace("_", "-")
+            parser.add_argument(flag, default=argparse.SUPPRESS, metavar="X", help=field.description)
+
+
+def run(options: argparse.Namespace) -> int:
+    flags = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
+    try:
+        chosen = settings.load(**flags)
+    except settings.SettingsError as error:
+        print(f"goodcert serve: {error}", file=sys.stderr)
+        return 2
+    return app.serve(chosen)

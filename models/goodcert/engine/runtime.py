@@ -1,0 +1,29 @@
+"""ONNX Runtime on the CPU, kept from rewriting weights."""
+
+import onnx
+import onnxruntime
+
+# Fusions that multiply or add weights together and so round them anew: the graph that runs would no longer
+# be the graph that was bounded. Folding is done once, by goodcert.bounds.passes, for both.
+REROUNDING_FUSIONS = (
+    "ConvAddFusion",
+    "ConvBNFusion",
+    "ConvMulFusion",
+    "GemmSumFusion",
+    "MatMulAddFusion",
+    "MatMulBNFusion",
+    "MatMulScaleFusion",
+)
+
+
+def session(model: onnx.ModelProto | bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    """A session of `model`; threads: None for one per core. Sessions may be run from any thread."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0
+    # Idle pool threads would burn the cores that decoding and the other session need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    return onnxruntime.InferenceSession(
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(REROUNDING_FUSIONS)
+    )

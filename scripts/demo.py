@@ -1,0 +1,75 @@
+"""The demo: start the service on loopback, certify the samples through the client, show, clean up."""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from samples import write
+
+from goodcert.cli.table import Row, render
+from goodcert.client import Client, GoodcertError
+
+START_SECONDS = 60
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/demo")
+    parser.add_argument("--keep", action="store_true", help="leave the service running")
+    keep = parser.parse_args().keep
+    with tempfile.TemporaryDirectory(prefix="goodcert-demo-") as folder:
+        log = Path(folder) / "service.log"
+        with log.open("w") as output:
+            service = subprocess.Popen(
+                [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "8000" if keep else "0"],
+                stdout=output, stderr=output, start_new_session=keep,
+            )  # fmt: skip
+        try:
+            url = wait_until_ready(service, log)
+            show(url, write(Path(folder)))
+        except (GoodcertError, TimeoutError) as error:
+            print(f"scripts/demo: {error}\n{log.read_text()}", file=sys.stderr)
+            keep = False
+            return 1
+        finally:
+            if not keep:
+                service.terminate()
+                service.wait(timeout=30)
+    if keep:
+        print(f"\nThe service stays up at {url} (interactive API at {url}/docs); stop it with: kill {service.pid}")
+    return 0
+
+
+def wait_until_ready(service: subprocess.Popen[bytes], log: Path) -> str:
+    """The address of the service, as soon as it certifies."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and service.poll() is None:
+        address = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+        if address and is_ready(address.group()):
+            return address.group()
+        time.sleep(0.1)
+    raise TimeoutError(f"the service was not ready after {START_SECONDS} s, or stopped; its log follows")
+
+
+def is_ready(url: str) -> bool:
+    with Client(url, retries=0) as client:
+        try:
+            return client.ready()
+        except GoodcertError:
+            return False
+
+
+def show(url: str, images: list[Path]) -> None:
+    with Client(url) as client:
+        certificates = [(path.name, client.certify(path)) for path in images]
+    first = certificates[0][1]
+    print(f"{first.model.name} version {first.model.version} at {url}, epsilon {first.epsilon}, "
+          f"threshold {first.threshold:.6f}\n")  # fmt: skip
+    print(render([Row.of(name, certificate) for name, certificate in certificates]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
