@@ -30,6 +30,7 @@ def _row_sums(graph: Graph) -> Iterator[float]:
             yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max())
 
 
-def pixel_cube(shape: tuple[int, ...]) -> Interval:
-    """Every image there is: one box [0, 1]^d of shape (1, *shape)."""
-    return Interval(torch.zeros(1, *shape), torch.ones(1, *shape))
+def pixel_cube(graph: Graph) -> Interval:
+    """Every image that the graph takes: one box [0, 1]^d of shape (1, C, H, W)."""
+    shape = [1, *(size or 1 for size in graph.input_shape[1:])]
+    return Interval(torch.zeros(shape), torch.ones(shape))

@@ -14,6 +14,9 @@ max(|l|, |h|). Everything here runs in float64, whose own errors are at most 2 (
 sums of absolute values for F features: below 2^-24 of that margin, which is widened by a factor 1 + 2^-20
 for them. The exponentials and the sum of K <= `MAX_CLASSES` terms err by less than 2^-41 relatively, here
 and in the confidence that is served; a factor 1 +- 2^-40 covers both.
+
+Exporters to ONNX store the plain numbers of an expression in float32, so only numbers that float32 holds
+exactly stand in one here: 1 + 2^-40 would silently become 1.
 """
 
 import torch
@@ -21,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import Rounding
+from goodcert.bounds.rounding import Rounding, float32_above
 
 MAX_CLASSES = 1024
 _CHUNK = 2**22
@@ -37,7 +40,7 @@ class LogitDifferences:
             raise ValueError(f"got {classes} classes, expected 2 to {MAX_CLASSES}")
         self._weight, self._bias = weight, bias
         self._absolute = torch.cat([weight.abs(), bias.abs()[:, None]], dim=1)
-        self._gamma = rounding.gamma(features + 1) * (1 + 2**-20)
+        self._gamma = float32_above(rounding.gamma(features + 1) * (1 + 2**-20)) if rounding.unit else 0.0
         self._tiny = rounding.tiny
         self._first, self._second = torch.triu_indices(classes, classes, 1, device=weight.device)
         self._order = _pair_order(classes, self._first, self._second)
@@ -86,12 +89,14 @@ def _pair_order(classes: int, first: Tensor, second: Tensor) -> Tensor:
 
 def confidence_upper_bound(margins: Tensor) -> Tensor:
     """(N,) eq. 6, covering rounding, at most 1. margins (N, K, K), float64. NaN gives 1: no guarantee."""
-    bound = (1 / (-margins).exp().sum(dim=2)).amax(dim=1) * (1 + 2**-40)
+    bound = (1 / (-margins).exp().sum(dim=2)).amax(dim=1)
+    bound = bound + bound * 2**-40
     return torch.where(bound <= 1, bound, torch.ones_like(bound))
 
 
 def confidence_lower_bound(margins: Tensor) -> Tensor:
     """(N,) the mirror image of eq. 6, covering rounding, at least 1/K as every confidence is."""
-    lowest = torch.full_like(margins[:, 0, 0], 1 / margins.shape[2])
-    bound = (1 / margins.exp().sum(dim=1)).amax(dim=1) * (1 - 2**-40)
+    bound = (1 / margins.exp().sum(dim=1)).amax(dim=1)
+    bound = bound - bound * 2**-40
+    lowest = torch.ones_like(bound) / margins.shape[2]
     return torch.where(bound >= lowest, bound, lowest)

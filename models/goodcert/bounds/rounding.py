@@ -57,6 +57,7 @@ operands (TF32, bfloat16). `goodcert.engine.canary` looks for those on the devic
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -90,7 +91,7 @@ class Rounding:
         if self.unit == 0:
             return radius
         slack = self.slack(terms)
-        return radius * _float32_above(1 + slack) + centre.abs() * _float32_above(slack)
+        return radius * float32_above(1 + slack) + centre.abs() * float32_above(slack)
 
     def bias_radius(self, bias: Tensor, terms: int) -> Tensor | None:
         """beta = c gamma |b| + 2^-100 of the theorem, rounded up; None where nothing is to be covered."""
@@ -114,6 +115,6 @@ EXACT = Rounding(unit=0.0, tiny=0.0)
 """Real arithmetic: plain interval bound propagation, for training and for showing what the margin is for."""
 
 
-def _float32_above(value: float) -> float:
-    above = torch.nextafter(torch.tensor(value, dtype=torch.float32), torch.tensor(torch.inf))
-    return float(above)
+def float32_above(value: float) -> float:
+    """A float32 number above `value`, by at most two units in the last place."""
+    return float(np.nextafter(np.float32(value), np.float32(np.inf)))

@@ -42,7 +42,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     shape, classes = _classifier(graph)
     predictor = Predictor(write_graph(graph), threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
-    engine = Engine(predictor, _bounds(graph, shape, classes, target, threads), classes, shape, target.type)
+    engine = Engine(predictor, _bounds(graph, classes, target, threads), classes, shape, target.type)
     selfcheck.check(engine)
     return engine
 
@@ -85,10 +85,8 @@ def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
     return output[1]
 
 
-def _bounds(
-    graph: Graph, shape: tuple[int, int, int], classes: int, device: torch.device, threads: int | None
-) -> Bounds:
-    if not within_range(graph, pixel_cube(shape)):
+def _bounds(graph: Graph, classes: int, device: torch.device, threads: int | None) -> Bounds:
+    if not within_range(graph, pixel_cube(graph)):
         return partial(_nothing_guaranteed, classes)
     if device.type == "cpu":
         return OnnxBounds(graph, threads)
