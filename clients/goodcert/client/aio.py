@@ -40,9 +40,7 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._policy = RetryPolicy(retries)
-        self._http = httpx.AsyncClient(
-            transport=transport, **requests.http_options(base_url, api_key, timeout)
-        )
+        self._http = httpx.AsyncClient(transport=transport, **requests.http_options(base_url, api_key, timeout))
         self._sleep = sleep
 
     async def __aenter__(self) -> Self:

@@ -16,7 +16,6 @@
 
 `PartError` is no exception: it stands in the list where an image of `certify_many` got no certificate.
 """
-# ruff: noqa: N818 - `except Overloaded:` reads better than a suffix on every name
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -45,11 +45,7 @@ class Fields:
     def number(self, name: str) -> float:
         """A finite number: NaN and infinities have no place in a certificate."""
         value = self._get(name)
-        if (
-            not isinstance(value, int | float)
-            or isinstance(value, bool)
-            or not abs(value) <= sys.float_info.max
-        ):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
             raise self._unlike(name, "a finite number", value)
         return float(value)
 

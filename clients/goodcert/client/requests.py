@@ -37,17 +37,15 @@ _SIGNATURES = (
 
 
 class Options(TypedDict, total=False):
-    """What may be said about a certificate that is asked for; what is left out is the service's to choose.
+    """What may be said about a certificate that is asked for.
 
-    `epsilon` is the l-infinity radius in pixels scaled to [0, 1]: a float, or a decimal as text, sent as it
-    is. `method` is "ibp", "crown" or "auto". `radius=True` also searches the largest certified epsilon.
+    `model` is "mnist-good100" by default, `version` its newest, `epsilon` the one it was trained for: the
+    l-infinity radius in pixels scaled to [0, 1], a float, or a decimal as text, which is sent as it is.
     """
 
     model: str
     version: str | None
     epsilon: str | float | None
-    method: str | None
-    radius: bool
 
 
 @dataclass(frozen=True)
@@ -157,14 +155,10 @@ def _target(
     model: str = "mnist-good100",
     version: str | None = None,
     epsilon: str | float | None = None,
-    method: str | None = None,
-    radius: bool = False,
 ) -> tuple[str, dict[str, str]]:
     """The path of the certify call and its query, with nothing in it that was not asked for."""
     versions = "" if version is None else f"/versions/{_segment(version)}"
     query = {} if epsilon is None else {"epsilon": plain_decimal(epsilon)}
-    query |= {} if method is None else {"method": method}
-    query |= {"radius": "true"} if radius else {}
     return f"/v1/models/{_segment(model)}{versions}/certify", query
 
 

@@ -65,7 +65,7 @@ class EngineInfo:
 class Certificate:
     """A prediction with a guarantee: no image within `epsilon` is given a confidence above the upper bound.
 
-    `epsilon` and `certified_radius` (None unless it was asked for) are l-infinity distances in pixels scaled
+    `epsilon` and `certified_radius` (None where it was not searched) are l-infinity distances in pixels scaled
     to [0, 1]. The confidences and the `threshold` are softmax probabilities. `scope` is "upload" where the
     guarantee covers the pixels of the uploaded image, "model_input" where it covers only what the model saw.
     `verdict` is "in_distribution" or "out_of_distribution", either one with "_certified" where nothing
@@ -137,7 +137,7 @@ def certificates_from_json(document: object, expected: int) -> list[Certificate 
     """Read the answer for `expected` images, in order; UnreadableAnswer where their numbers differ."""
     items = Fields(document, "answer").items("certificates")
     if len(items) != expected:
-        raise UnreadableAnswer(f"answer.certificates: expected one an image, {expected}, got {len(items)}")
+        raise UnreadableAnswer(f"answer: expected {expected} certificates, one an image, got {len(items)}")
     return [_certificate_or_error(item, f"certificates[{index}]") for index, item in enumerate(items)]
 
 

@@ -59,9 +59,7 @@ class Client:
         """The certificate of one image, given as bytes or as a path; `options` are those of `Options`."""
         return self._send(requests.certify(requests.read_image(image), **options))
 
-    def certify_many(
-        self, images: Iterable[Image], **options: Unpack[Options]
-    ) -> list[Certificate | PartError]:
+    def certify_many(self, images: Iterable[Image], **options: Unpack[Options]) -> list[Certificate | PartError]:
         """The certificates of several images in one request, in order; PartError for those not readable."""
         read = [requests.read_image(image) for image in images]
         return self._send(requests.certify_many(read, **options)) if read else []

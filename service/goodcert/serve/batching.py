@@ -77,7 +77,7 @@ class Batcher(Generic[T, R]):
         self,
         work: Callable[[list[T]], Sequence[R | Exception]],
         limits: Limits,
-        on_run: Callable[[Run], None] = lambda run: None,
+        on_run: Callable[[Run], object] = lambda _: None,
     ) -> None:
         self._work = work
         self._limits = limits

@@ -41,7 +41,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooManyPixels from error
-    except Exception as error:  # noqa: BLE001  Pillow raises nine types and more on bad files
+    except Exception as error:  # Pillow raises nine types and more on bad files
         raise NotAnImage from error
     if image.width * image.height > max_pixels:
         raise TooManyPixels
@@ -56,7 +56,7 @@ def decode(data: bytes, image: Image.Image) -> Decoded:
     try:
         image.load()
         pixels, exact = _pixels(image)
-    except Exception as error:  # noqa: BLE001  as above
+    except Exception as error:  # as above
         raise NotAnImage from error
     digest = hashlib.sha256(data).hexdigest()
     exact = exact and not _loses_depth(data, image)

@@ -6,6 +6,7 @@ ServeError
 │   └── KeyWrong
 ├── BodyRefused
 │   ├── BadFraming
+│   ├── BodyBroken
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── EmptyBody
@@ -60,6 +61,10 @@ class BodyRefused(ServeError):
 
 class BadFraming(BodyRefused):
     """The length of the body is given twice or not as a number."""
+
+
+class BodyBroken(BodyRefused):
+    """The caller went away before the body was complete."""
 
 
 class BodyTooLarge(BodyRefused):

@@ -5,9 +5,29 @@ from typing import Any, NamedTuple, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from goodcert.serve.batching import Run
+
 M = TypeVar("M", bound=MetricWrapperBase)
 
-_SECONDS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_SECONDS = (
+    0.00005,
+    0.0001,
+    0.0002,
+    0.0005,
+    0.001,
+    0.002,
+    0.005,
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
 
@@ -70,26 +90,46 @@ class Metrics:
             buckets=_CONFIDENCES,
         )
         self.unsound = self._one(
-            Counter, "goodcert_unsound_total", "Images for which the engine contradicted itself. Any is an alarm."
+            Counter,
+            "goodcert_unsound_total",
+            "Images for which the engine contradicted itself. Any is an alarm.",
         )
         self.model_info = self._many(
             Gauge, "goodcert_model_info", "1 for every served model.", "model", "version", "sha256", "method"
         )
         self.model_ready = self._many(
-            Gauge, "goodcert_model_ready", "1 while the model serves, 0 once it was unsound.", "model", "version"
+            Gauge,
+            "goodcert_model_ready",
+            "1 while the model serves, 0 once it was unsound.",
+            "model",
+            "version",
         )
-        self.build_info = self._many(
-            Gauge, "goodcert_build_info", "1 for the running build.", "version", "python", "device"
-        )
+        self.build_info = self._many(Gauge, "goodcert_build_info", "1 for the running build.", "version", "python")
 
     def count_problem(self, code: str) -> None:
         self.rejections[code,].inc()
+
+    def record_run(self, run: Run) -> None:
+        """A run of the engine has ended."""
+        self.batch_size.observe(run.size)
+        self.stages["engine",].observe(run.engine_seconds)
+        queue = self.stages["queue",]
+        for seconds in run.waited_seconds:
+            queue.observe(seconds)
+
+    def record_answer(self, model: str, verdict: str, confidence: float, upper: float) -> None:
+        """An image has its certificate."""
+        self.images[model, verdict].inc()
+        self.confidence[model,].observe(confidence)
+        self.confidence_upper_bound[model,].observe(upper)
 
     def _one(self, kind: type[M], name: str, meaning: str, **options: Any) -> M:
         self.rows.append(Row(name, kind.__name__.lower(), (), meaning))
         return kind(name, meaning, registry=self.registry, **options)
 
-    def _many(self, kind: type[MetricWrapperBase], name: str, meaning: str, *labels: str, **options: Any) -> Children:
+    def _many(
+        self, kind: type[MetricWrapperBase], name: str, meaning: str, *labels: str, **options: Any
+    ) -> Children:
         self.rows.append(Row(name, kind.__name__.lower(), labels, meaning))
         return Children(kind(name, meaning, labels, registry=self.registry, **options))
 

@@ -22,6 +22,7 @@ class Engine(Protocol):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
+
     @property
     def device(self) -> str: ...
     def certify_balls(self, ball: Ball) -> Certificates:

@@ -13,7 +13,7 @@ What remains is the one division N / D, whose result is at most 1 and errs by at
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ GREY_WEIGHTS = np.array([19595, 38470, 7471], dtype=np.float64)
 GREY_SCALE = 65536
 ERROR = 2.0**-53
 _EXACT = 2**53
+
+T = TypeVar("T", bound=np.generic)
 
 Scope = Literal["upload", "model_input"]
 
@@ -47,13 +49,13 @@ def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:
     scope: Scope = "upload" if image.exact else "model_input"
     mixes = image.pixels.ndim == 3 and metadata.color == "grey"
     if image.pixels.dtype == np.uint8 and not resized and not mixes:
-        ball = around_bytes(_planes(image.pixels), epsilon)  # type: ignore[arg-type]  # the dtype is checked
+        ball = around_bytes(_planes(image.pixels.astype(np.uint8, copy=False)), epsilon)
     else:
         ball = around_reals(_values(image, metadata), epsilon, ERROR)
     return Prepared(_with_channels(ball, metadata.channels), scope)
 
 
-def _planes(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+def _planes(pixels: NDArray[T]) -> NDArray[T]:
     """(H, W) or (H, W, 3) to (1, H, W) or (3, H, W)."""
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
@@ -100,7 +102,8 @@ def _area(source: int, target: int) -> NDArray[np.float64]:
     """
     i, j = np.arange(target)[:, None], np.arange(source)
     overlap = np.minimum((i + 1) * source, (j + 1) * target) - np.maximum(i * source, j * target)
-    return np.maximum(overlap, 0).astype(np.float64)
+    weights: NDArray[np.float64] = np.maximum(overlap, 0).astype(np.float64)
+    return weights
 
 
 def _bilinear(source: int, target: int) -> NDArray[np.float64]:

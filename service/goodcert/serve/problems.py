@@ -1,6 +1,5 @@
 """How an error looks on the wire: one table from class to status, code and text (RFC 9457)."""
 
-import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from starlette.responses import Response
 from goodcert.serve import errors
 
 MEDIA_TYPE = "application/problem+json"
-log = logging.getLogger("goodcert.serve")
 
 
 class Problem(NamedTuple):
@@ -28,20 +26,30 @@ class Problem(NamedTuple):
 BAD_REQUEST = Problem(400, "bad_request", "Bad request", "The request could not be understood.")
 NOT_FOUND = Problem(404, "not_found", "Not found", "There is nothing at this path; /docs lists what there is.")
 METHOD_NOT_ALLOWED = Problem(
-    405, "method_not_allowed", "Method not allowed", "The path exists, but not for this HTTP method; see Allow."
+    405,
+    "method_not_allowed",
+    "Method not allowed",
+    "The path exists, but not for this HTTP method; see Allow.",
 )
 INVALID_REQUEST = Problem(422, "invalid_request", "Invalid request", "A path or query value has the wrong form.")
 INTERNAL_ERROR = Problem(500, "internal_error", "Internal error", "The fault is ours; it has been logged.")
 
 TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BadFraming: Problem(
-        400, "bad_framing", "Bad framing", "Send either Content-Length, as one number, or Transfer-Encoding, not both."
+        400,
+        "bad_framing",
+        "Bad framing",
+        "Send either Content-Length, as one number, or Transfer-Encoding, not both.",
     ),
+    errors.BodyBroken: Problem(400, "body_broken", "Body broken off", "The body ended before it was complete."),
     errors.EmptyBody: Problem(
         400, "empty_body", "Empty body", "Send the bytes of an image, or a form with parts named images."
     ),
     errors.MalformedMultipart: Problem(
-        400, "malformed_multipart", "Malformed form", "The body is not complete multipart/form-data with its boundary."
+        400,
+        "malformed_multipart",
+        "Malformed form",
+        "The body is not complete multipart/form-data with its boundary.",
     ),
     errors.NoImages: Problem(400, "no_images", "No images", "Send at least one part named images."),
     errors.KeyMissing: Problem(
@@ -49,16 +57,25 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     ),
     errors.KeyWrong: Problem(403, "key_wrong", "API key refused", "The key is not one that this service accepts."),
     errors.UnknownModel: Problem(
-        404, "unknown_model", "Unknown model", "No such model and version is served; GET /v1/models lists them."
+        404,
+        "unknown_model",
+        "Unknown model",
+        "No such model and version is served; GET /v1/models lists them.",
     ),
     errors.BodyTooSlow: Problem(
         408, "body_too_slow", "Body too slow", "The body did not arrive within the time a request may take."
     ),
     errors.BodyTooLarge: Problem(
-        413, "body_too_large", "Body too large", "The body has more bytes than one request may have; send fewer images."
+        413,
+        "body_too_large",
+        "Body too large",
+        "The body has more bytes than one request may have; send fewer images.",
     ),
     errors.TooManyPixels: Problem(
-        413, "too_many_pixels", "Too many pixels", "The image has more pixels than are decoded; send a smaller one."
+        413,
+        "too_many_pixels",
+        "Too many pixels",
+        "The image has more pixels than are decoded; send a smaller one.",
     ),
     errors.MediaTypeRefused: Problem(
         415,
@@ -67,13 +84,19 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "Send image/png, image/jpeg, image/webp, image/bmp, application/octet-stream or multipart/form-data.",
     ),
     errors.NotAnImage: Problem(
-        415, "not_an_image", "Not an image", "The bytes do not decode as one complete PNG, JPEG, WEBP or BMP image."
+        415,
+        "not_an_image",
+        "Not an image",
+        "The bytes do not decode as one complete PNG, JPEG, WEBP or BMP image.",
     ),
     errors.SeveralFrames: Problem(
         415, "several_frames", "Several frames", "The file holds more than one image; send a single one."
     ),
     errors.UnknownPart: Problem(
-        422, "unknown_part", "Unknown part", "Every part of the form must be named images; options go in the query."
+        422,
+        "unknown_part",
+        "Unknown part",
+        "Every part of the form must be named images; options go in the query.",
     ),
     errors.WrongSize: Problem(
         422, "wrong_size", "Wrong size", "The model takes images of its own size only; its card gives it."
@@ -91,7 +114,10 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon and method."
     ),
     errors.EngineFailed: Problem(
-        500, "engine_failed", "Engine failed", "The bound engine could not answer for this image; it has been logged."
+        500,
+        "engine_failed",
+        "Engine failed",
+        "The bound engine could not answer for this image; it has been logged.",
     ),
     errors.EngineUnsound: Problem(
         500,
@@ -103,14 +129,22 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         503, "not_ready", "Not ready", "No model serves, or one broke its guarantee; see GET /v1/models."
     ),
     errors.UnsoundModel: Problem(
-        503, "model_unsound", "Model out of service", "The model broke its guarantee and waits for being loaded again."
+        503,
+        "model_unsound",
+        "Model out of service",
+        "The model broke its guarantee and waits for being loaded again.",
     ),
-    errors.QueueFull: Problem(503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."),
+    errors.QueueFull: Problem(
+        503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."
+    ),
     errors.ShuttingDown: Problem(
         503, "shutting_down", "Shutting down", "The service finishes what it has; try again in a moment."
     ),
     errors.DeadlineExceeded: Problem(
-        504, "deadline_exceeded", "Deadline exceeded", "The answer was not ready within the time a request may take."
+        504,
+        "deadline_exceeded",
+        "Deadline exceeded",
+        "The answer was not ready within the time a request may take.",
     ),
 }
 FRAMEWORK = (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, INVALID_REQUEST, INTERNAL_ERROR)
@@ -165,7 +199,7 @@ class Answers:
     def install(self, app: FastAPI) -> None:
         """Answer every error of `app`, the framework's own included."""
 
-        async def answer(request: Request, error: Exception) -> Response:
+        async def answer(_: Request, error: Exception) -> Response:
             return self.response(error)
 
         for cls in (errors.ServeError, HTTPException, RequestValidationError, Exception):

@@ -55,7 +55,11 @@ class Security:
         lengths = headers.getlist("content-length")
         if not lengths:
             return
-        if len(lengths) > 1 or "transfer-encoding" in headers or not (lengths[0].isascii() and lengths[0].isdigit()):
+        if (
+            len(lengths) > 1
+            or "transfer-encoding" in headers
+            or not (lengths[0].isascii() and lengths[0].isdigit())
+        ):
             raise BadFraming
         # Compared by digits first: int() of a very long number is slow and refused.
         if len(lengths[0]) > 18 or int(lengths[0]) > self._max_body_bytes:

@@ -38,14 +38,19 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on. Others than loopback need an API key.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
     models: Path | None = Field(
-        None, description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert."
+        None,
+        description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
     threads: int | None = Field(None, ge=1, description="Threads of the engine; by default it decides.")
     max_batch: int = Field(64, ge=1, le=4096, description="Most images in one run of the engine.")
-    max_queue_items: int = Field(1024, ge=1, description="Most images waiting per model; more are refused with 503.")
+    max_queue_items: int = Field(
+        1024, ge=1, description="Most images waiting per model; more are refused with 503."
+    )
     max_queue_bytes: int = Field(
-        256 * 2**20, ge=1, description="Most bytes of prepared images waiting per model; more are refused with 503."
+        256 * 2**20,
+        ge=1,
+        description="Most bytes of prepared images waiting per model; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
     max_pixels: int = Field(
@@ -68,6 +73,14 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+    @field_validator("api_keys")
+    @classmethod
+    def _fit_for_a_header(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for text in (key.get_secret_value() for key in keys):
+            if not text or any(not "!" <= character <= "~" for character in text):
+                raise ValueError("expected keys of printable ASCII characters without spaces")
+        return keys
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -130,10 +143,11 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
 def _sentence(fault: Any) -> str:
     """One line per fault; the value of a key is never shown."""
     name = ".".join(map(str, fault["loc"]))
+    message = str(fault["msg"]).removeprefix("Value error, ")
     if not name:
-        return str(fault["msg"]).removeprefix("Value error, ")
-    got = "a value" if name.startswith("api_keys") else repr(fault["input"])
-    return f"{name}: got {got}; {fault['msg']}"
+        return message
+    got = "something else" if name.startswith("api_keys") else repr(fault["input"])
+    return f"{name}: got {got}; {message}"
 
 
 def table_markdown() -> str:

@@ -1,0 +1,63 @@
+"""Write the pages of docs/ that are made from the code; with --check, only say which are out of date."""
+
+import sys
+from pathlib import Path
+
+from goodcert.bounds.rules import RULES
+from goodcert.serve import metrics, problems, settings
+
+DOCS = Path(__file__).parent.parent / "docs"
+MADE = "<!-- Made from the code by scripts/docs.py. -->\n"
+
+
+def operators() -> str:
+    rows = [f"| {op} | {', '.join(sorted(rule.attributes)) or 'none'} |" for op, rule in sorted(RULES.items())]
+    return "\n".join(["| Operator | Attributes understood |", "|---|---|", *rows]) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """By file name."""
+    return {
+        "settings.md": page(
+            "Settings",
+            "Each is a flag of `goodcert serve`, an environment variable or an entry of the TOML file named by "
+            "`config`, in this order. A name that is not in the table is refused.",
+            settings.table_markdown(),
+        ),
+        "metrics.md": page("Metrics", "Served at `/metrics`.", metrics.table_markdown()),
+        "errors.md": page(
+            "Errors",
+            "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes.",
+            problems.table_markdown(),
+        ),
+        "operators.md": page(
+            "Operators",
+            "ONNX operators that have a sound rule, in the standard domain, float32. Constant, Identity, Dropout "
+            "and BatchNormalization are folded away first, and a final Softmax is cut. Anything else is refused "
+            "at load, by node and operator.",
+            operators(),
+        ),
+    }
+
+
+def page(title: str, lead: str, table: str) -> str:
+    return f"{MADE}# {title}\n\n{lead}\n\n{table}"
+
+
+def main() -> int:
+    old = [name for name, text in pages().items() if not same(DOCS / name, text)]
+    if "--check" in sys.argv[1:]:
+        print("\n".join(f"docs/{name} is out of date; run scripts/docs.py" for name in old))
+        return int(bool(old))
+    for name in old:
+        (DOCS / name).write_text(pages()[name], encoding="utf-8")
+        print(f"wrote docs/{name}")
+    return 0
+
+
+def same(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,247 @@
+"""What goes over the wire: pydantic models for the documentation, plain dicts for the speed."""
+
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as package_version
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodcert.serve.certify import Certificate
+from goodcert.serve.repository import Refused, Repository, ServedModel
+from goodcert.serve.verdict import Verdict
+
+State = Literal["ready", "unsound", "refused"]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelRef(_Wire):
+    """Which model answered; `sha256` is of its file."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ImageInfo(_Wire):
+    """What was uploaded; `sha256` is of its bytes."""
+
+    sha256: str
+    format: Literal["PNG", "JPEG", "WEBP", "BMP"]
+    width: int
+    height: int
+
+
+class Prediction(_Wire):
+    """The class that the model chose."""
+
+    index: int
+    label: str
+
+
+class EngineInfo(_Wire):
+    """What computed the bound."""
+
+    version: str
+    device: str
+
+
+class CertificateBody(_Wire):
+    """No image within `epsilon` in every pixel is given a confidence above `confidence_upper_bound`."""
+
+    id: str
+    model: ModelRef
+    image: ImageInfo
+    epsilon: float = Field(ge=0, le=1, description="Radius of the l-infinity ball, pixels in [0, 1].")
+    norm: Literal["linf"]
+    scope: Literal["upload", "model_input"] = Field(
+        description="Whether the ball is around the pixels of the upload, or only around what the model saw."
+    )
+    method: Literal["ibp"]
+    prediction: Prediction
+    confidence: float
+    confidence_upper_bound: float
+    confidence_lower_bound: float
+    possible_labels: list[str] = Field(description="The labels that can win inside the ball.")
+    threshold: float
+    verdict: Verdict
+    certified_radius: float | None
+    issued_at: str
+    engine: EngineInfo
+
+
+class ProblemBody(_Wire):
+    """RFC 9457; programs should look at `code`."""
+
+    type: str
+    status: int
+    code: str
+    title: str
+    detail: str
+
+
+class PartErrorBody(_Wire):
+    """Stands in the place of a part that got no certificate."""
+
+    error: ProblemBody
+
+
+class CertificatesBody(_Wire):
+    """One entry per part, in order."""
+
+    certificates: list[CertificateBody | PartErrorBody]
+
+
+class ModelBody(_Wire):
+    """A model in the list; `default` marks the version that answers when none is named."""
+
+    name: str
+    version: str
+    state: State
+    default: bool
+    sha256: str | None
+    reason: str | None = Field(description="Why it is refused.")
+
+
+class ModelsBody(_Wire):
+    """Every model found at start."""
+
+    models: list[ModelBody]
+
+
+class InputBody(_Wire):
+    """What the model takes: other sizes are resized by the rule, or refused if it is `none`."""
+
+    height: int
+    width: int
+    color: Literal["grey", "rgb"]
+    resize: Literal["none", "area", "bilinear"]
+
+
+class CardBody(_Wire):
+    """The model card, of the version that answers when none is named."""
+
+    name: str
+    version: str
+    versions: list[str]
+    state: State
+    sha256: str
+    labels: list[str]
+    input: InputBody
+    epsilon: str
+    threshold: float
+    method: str
+    recipe: dict[str, Any]
+    results: dict[str, Any]
+    engine: EngineInfo
+
+
+class StatusBody(_Wire):
+    """The answer of a health check."""
+
+    status: str
+
+
+@cache
+def version() -> str:
+    """The installed version of goodcert."""
+    try:
+        return package_version("goodcert")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def build_labels() -> tuple[str, str]:
+    """(version, python) as the metric `goodcert_build_info` has them."""
+    return version(), platform.python_version()
+
+
+def certificate_body(certificate: Certificate) -> dict[str, Any]:
+    """A certificate as `CertificateBody` has it, keys in its order."""
+    model, image, answer = certificate.model, certificate.image, certificate.answer
+    labels = model.metadata.labels
+    return {
+        "id": certificate.id,
+        "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
+        "image": {
+            "sha256": image.sha256,
+            "format": image.format,
+            "width": image.width,
+            "height": image.height,
+        },
+        "epsilon": certificate.radius.told,
+        "norm": "linf",
+        "scope": certificate.scope,
+        "method": "ibp",
+        "prediction": {"index": answer.index, "label": labels[answer.index]},
+        "confidence": answer.confidence,
+        "confidence_upper_bound": answer.upper,
+        "confidence_lower_bound": answer.lower,
+        "possible_labels": [labels[index] for index in answer.possible],
+        "threshold": model.metadata.threshold,
+        "verdict": certificate.verdict.value,
+        "certified_radius": None,
+        "issued_at": certificate.issued_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "engine": _engine_body(model),
+    }
+
+
+def models_body(repository: Repository) -> dict[str, Any]:
+    """Every model, served or refused, as `ModelsBody` has them."""
+    served = [_served_body(model, repository) for model in repository.all()]
+    return {"models": served + [_refused_body(refused) for refused in repository.refused]}
+
+
+def card_body(versions: list[ServedModel]) -> dict[str, Any]:
+    """The card of the newest of `versions`, as `CardBody` has it."""
+    model = versions[0]
+    about = model.metadata
+    return {
+        "name": model.name,
+        "version": model.version,
+        "versions": [other.version for other in versions],
+        "state": _state(model),
+        "sha256": model.sha256,
+        "labels": list(about.labels),
+        "input": {"height": about.height, "width": about.width, "color": about.color, "resize": about.resize},
+        "epsilon": about.epsilon,
+        "threshold": about.threshold,
+        "method": about.method,
+        "recipe": dict(about.recipe),
+        "results": dict(about.results),
+        "engine": _engine_body(model),
+    }
+
+
+def _engine_body(model: ServedModel) -> dict[str, str]:
+    return {"version": version(), "device": model.engine.device}
+
+
+def _state(model: ServedModel) -> State:
+    return "ready" if model.sound else "unsound"
+
+
+def _served_body(model: ServedModel, repository: Repository) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "state": _state(model),
+        "default": repository.get(model.name) is model,
+        "sha256": model.sha256,
+        "reason": None,
+    }
+
+
+def _refused_body(refused: Refused) -> dict[str, Any]:
+    return {
+        "name": refused.name,
+        "version": refused.version,
+        "state": "refused",
+        "default": False,
+        "sha256": None,
+        "reason": refused.reason,
+    }

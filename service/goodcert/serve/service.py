@@ -1,0 +1,28 @@
+"""What a handler needs at hand, opened and closed with the application."""
+
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from goodcert.serve.certify import Certifier
+from goodcert.serve.metrics import Metrics
+from goodcert.serve.problems import Answers
+from goodcert.serve.repository import Repository
+from goodcert.serve.settings import Settings
+
+
+@dataclass(frozen=True)
+class Service:
+    """The parts of a running service."""
+
+    settings: Settings
+    repository: Repository
+    certifier: Certifier
+    metrics: Metrics
+    answers: Answers
+
+
+def service_of(request: Request) -> Service:
+    """The service behind a request."""
+    service: Service = request.app.state.service
+    return service

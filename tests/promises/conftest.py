@@ -1,0 +1,101 @@
+"""The default model as it ships, in the service as it is started."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from goodcert import engine, zoo
+from goodcert.artifact import Artifact, read
+from goodcert.client import Client
+from goodcert.data import packs
+from goodcert.data.images import centre_crop, grey, uniform_noise
+
+START_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Artifact:
+    return read(zoo.folder() / "mnist-good100" / "1" / "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def certifier(artifact: Artifact) -> engine.Engine:
+    return engine.compile(artifact.model, threads=1)
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Client]:
+    """A client of `goodcert serve`, started as a user starts it."""
+    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    watchdog = threading.Timer(START_SECONDS, service.kill)
+    watchdog.start()
+    try:
+        assert service.stderr
+        address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
+        watchdog.cancel()
+        drain = threading.Thread(target=service.stderr.read, daemon=True)
+        drain.start()
+        with Client(address) as connected:
+            yield connected
+        service.terminate()
+        assert service.wait(timeout=30) == 0
+        drain.join()
+        service.stderr.close()
+    finally:
+        watchdog.cancel()
+        service.kill()
+        service.communicate()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of the image packs, or a reason to skip."""
+    folder = os.environ.get("GOODCERT_DATA")
+    if not folder:
+        pytest.skip("GOODCERT_DATA names no folder of image packs")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def digits(data: Path) -> packs.Pack:
+    return packs.load(data, "mnist_test")
+
+
+def drawn(count: int) -> NDArray[np.uint8]:
+    """Out-of-distribution images that need no pack: noise, flats, ramps, two-level noise, clouds."""
+    noise = uniform_noise(count, (28, 28), seed=1)
+    random = np.random.default_rng(2)
+    noise[1::5] = random.integers(0, 256, (len(noise[1::5]), 1, 1))
+    noise[2::5] = np.linspace(0, 255, 28).astype(np.uint8)[None, :] // random.integers(
+        1, 9, (len(noise[2::5]), 1, 1)
+    )
+    noise[3::5] = (noise[3::5] > 128) * 255
+    noise[4::5] = _clouds(noise[4::5])
+    return noise[:, None]
+
+
+def _clouds(noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(28), np.fft.fftfreq(28)))
+    smooth = np.fft.ifft2(np.fft.fft2(noise.astype(float) - 128) / np.maximum(frequency, 1 / 28) ** 1.5).real
+    low, high = smooth.min(axis=(1, 2), keepdims=True), smooth.max(axis=(1, 2), keepdims=True)
+    return np.rint(255 * (smooth - low) / (high - low)).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def outliers() -> NDArray[np.uint8]:
+    """1,000 or more images (N, 1, 28, 28) that are no digits; real ones too where the packs are."""
+    images = [drawn(1000)]
+    folder = os.environ.get("GOODCERT_DATA")
+    for name in ("cifar10_test", "notmnist_a", "fashion_sample_a", "letters_a") if folder else ():
+        pack = packs.load(Path(folder or ""), name).images[:125]
+        images.append(grey(centre_crop(pack, 28))[:, None])
+    return np.concatenate(images)

@@ -1,0 +1,125 @@
+"""The default model over HTTP, through the client: what a user relies on."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from goodcert.artifact import Artifact
+from goodcert.client import BadRequest, Certificate, Client, NotFound, PartError
+from goodcert.data.packs import Pack
+
+Save = Callable[..., bytes]
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def numbers(certificate: Certificate) -> tuple[object, ...]:
+    return (
+        certificate.prediction,
+        certificate.confidence,
+        certificate.confidence_upper_bound,
+        certificate.confidence_lower_bound,
+        certificate.possible_labels,
+        certificate.verdict,
+    )
+
+
+def in_order(certificate: Certificate) -> bool:
+    return (
+        0.1
+        <= certificate.confidence_lower_bound
+        <= certificate.confidence
+        <= certificate.confidence_upper_bound
+        <= 1
+    )
+
+
+def test_digits_are_recognised_and_every_answer_is_in_order(client: Client, digits: Pack) -> None:
+    assert digits.labels is not None
+    certificates = [client.certify(png(image)) for image in digits.images[:200]]
+    right = [c.prediction.index == label for c, label in zip(certificates, digits.labels[:200], strict=True)]
+    assert np.mean(right) >= 0.975
+    assert all(map(in_order, certificates))
+    assert np.mean([c.verdict.startswith("in_distribution") for c in certificates]) >= 0.9
+
+
+def test_an_image_gets_the_same_bits_alone_and_among_64_others(
+    client: Client, outliers: NDArray[np.uint8]
+) -> None:
+    images = [png(image[0]) for image in outliers[::15][:65]]
+    for epsilon in ("0", "0.05", "0.3"):
+        together = client.certify_many(images, epsilon=epsilon)
+        for image, neighbour in zip(images[::13], together[::13], strict=True):
+            assert isinstance(neighbour, Certificate)
+            assert numbers(client.certify(image, epsilon=epsilon)) == numbers(neighbour)
+
+
+def test_noise_is_certified_to_be_out_of_distribution(client: Client, outliers: NDArray[np.uint8]) -> None:
+    certificates = client.certify_many([png(image[0]) for image in outliers[:1000:5]])
+    assert all(isinstance(c, Certificate) and in_order(c) for c in certificates)
+    assert {c.verdict for c in certificates if isinstance(c, Certificate)} == {"out_of_distribution_certified"}
+
+
+def test_the_certificate_says_what_it_is_about(client: Client, artifact: Artifact) -> None:
+    image = png(np.zeros((28, 28), np.uint8))
+    certificate = client.certify(image)
+    assert (certificate.epsilon, certificate.norm, certificate.scope, certificate.method) == (
+        0.3,
+        "linf",
+        "upload",
+        "ibp",
+    )
+    assert certificate.model.sha256 == artifact.sha256
+    assert (certificate.image.format, certificate.image.width, certificate.image.height) == ("PNG", 28, 28)
+    assert certificate.threshold == artifact.metadata.threshold
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "empty_body"),
+        (b"not an image", 415, "not_an_image"),
+        (png(np.zeros((28, 28), np.uint8))[:-30], 415, "not_an_image"),
+        (png(np.zeros((29, 28), np.uint8)), 422, "wrong_size"),
+        (png(np.zeros((1, 1), np.uint8)).replace(bytes([0, 0, 0, 1] * 2), bytes([0, 0, 39, 16] * 2)), 413, None),
+    ],
+    ids=["empty", "text", "truncated", "wrong size", "100 megapixels in the header"],
+)
+def test_a_bad_image_is_refused_and_the_service_goes_on(
+    client: Client, body: bytes, status: int, code: str | None
+) -> None:
+    with pytest.raises(BadRequest) as refused:
+        client.certify(body)
+    assert refused.value.status == status or code is None
+    assert code is None or refused.value.code == code
+    assert in_order(client.certify(png(np.zeros((28, 28), np.uint8))))
+
+
+@pytest.mark.parametrize("epsilon", ["nan", "-0.1", "2", "", "0,3", "1e-1", "inf"])
+def test_an_epsilon_that_cannot_be_is_refused(client: Client, epsilon: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        client.certify(png(np.zeros((28, 28), np.uint8)), epsilon=epsilon)
+    assert (refused.value.status, refused.value.code) == (422, "bad_epsilon")
+
+
+def test_an_unknown_model_is_not_found(client: Client) -> None:
+    with pytest.raises(NotFound) as refused:
+        client.certify(png(np.zeros((28, 28), np.uint8)), model="nobody")
+    assert refused.value.code == "unknown_model"
+
+
+def test_a_bad_part_costs_its_neighbours_nothing(client: Client) -> None:
+    good = png(np.full((28, 28), 128, np.uint8))
+    first, broken, last = client.certify_many([good, b"broken", good])
+    assert isinstance(broken, PartError)
+    assert isinstance(first, Certificate)
+    assert isinstance(last, Certificate)
+    assert numbers(first) == numbers(last) == numbers(client.certify(good))

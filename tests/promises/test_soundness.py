@@ -1,0 +1,105 @@
+"""No attack finds a point of the ball whose served confidence is above the guaranteed bound."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from goodcert.artifact import Artifact
+from goodcert.bounds.ball import SLACK, round_down, round_up
+from goodcert.bounds.interpreter import Program, prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import EXACT
+from goodcert.engine import Engine
+from goodcert.engine.prediction import confidence
+
+EPSILONS = (0.0, 0.01, 0.1, 0.3)
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def program(artifact: Artifact) -> Program:
+    return prepare(read_graph(artifact.model), EXACT)
+
+
+def inner_box(images: NDArray[np.uint8], epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The float32 points that certainly lie in the real ball: its ends rounded inward."""
+    real = images / 255
+    lower = round_up(np.clip(real - epsilon + SLACK, 0, 1))
+    upper = round_down(np.clip(real + epsilon - SLACK, 0, 1))
+    middle = real.astype(np.float32)
+    return torch.from_numpy(np.minimum(lower, middle)), torch.from_numpy(np.maximum(upper, middle))
+
+
+def attack(program: Program, images: NDArray[np.uint8], epsilon: float) -> NDArray[np.float32]:
+    """Projected gradient ascent on the confidence, by signs (Madry et al., 2018), with a step that halves
+    where it led down. It starts from the image itself: most random starts lie where the network is constant
+    and has no gradient."""
+    lower, upper = inner_box(images, epsilon)
+    best = torch.from_numpy((images / 255).astype(np.float32))
+    best_score, uphill = score_and_direction(program, best)
+    step = torch.full_like(best[:, :1, :1, :1], epsilon)
+    for _ in range(STEPS):
+        x = (best + step * uphill).clamp(lower, upper)
+        score, direction = score_and_direction(program, x)
+        better = (score > best_score)[:, None, None, None]
+        best, uphill = torch.where(better, x, best), torch.where(better, direction, uphill)
+        best_score, step = torch.maximum(score, best_score), torch.where(better, step, step / 2)
+    return best.numpy()
+
+
+def score_and_direction(program: Program, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    x = x.detach().clone().requires_grad_()
+    (box,) = program(Interval(x, x))
+    score = box.lower.log_softmax(dim=1).amax(dim=1)
+    (gradient,) = torch.autograd.grad(score.sum(), x)
+    return score.detach(), gradient.sign()
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_no_confidence_in_the_ball_exceeds_the_bound(
+    certifier: Engine, program: Program, outliers: NDArray[np.uint8], epsilon: float
+) -> None:
+    certificates = certifier.certify(outliers, epsilon)
+    bound = certificates.confidence_upper_bound
+    lower, upper = (x.numpy() for x in inner_box(outliers, epsilon))
+    attacked = attack(program, outliers, epsilon)
+    for points in (attacked, lower, upper, (outliers / 255).astype(np.float32)):
+        reached = confidence(certifier.logits(points))
+        assert not (reached > bound).any()
+        assert not (reached < certificates.confidence_lower_bound).any()
+
+
+def test_the_attack_raises_confidences_where_it_has_a_gradient(
+    certifier: Engine, program: Program, outliers: NDArray[np.uint8]
+) -> None:
+    """So the test above could fail: the attack gets somewhere on images that are not certified."""
+    certificates = certifier.certify(outliers, 0.3)
+    open_ones = (certificates.confidence_upper_bound > 0.5) & (certificates.confidence > 0.11)
+    before = certificates.confidence[open_ones]
+    reached = confidence(certifier.logits(attack(program, outliers[open_ones], 0.3)))
+    assert np.mean(reached > before + 0.05) > 0.5
+
+
+def test_every_certificate_is_in_order(certifier: Engine, outliers: NDArray[np.uint8]) -> None:
+    for epsilon in EPSILONS:
+        assert certifier.certify(outliers, epsilon).sound().all()
+
+
+def test_without_the_rounding_margin_the_bound_would_lie_below_the_confidence(
+    certifier: Engine, program: Program, outliers: NDArray[np.uint8]
+) -> None:
+    """Plain float32 interval propagation on images on which the network is constant."""
+    noise = outliers[::5]
+    lower, upper = (torch.from_numpy(x) for x in _point_box(noise))
+    with torch.no_grad():
+        (box,) = program(Interval(lower, upper))
+    naive = 1 / np.exp(-(box.upper.double()[:, :, None] - box.lower.double()[:, None, :]).numpy()).sum(axis=2)
+    served = confidence(certifier.logits(lower.numpy()))
+    assert (naive.max(axis=1) < served).any()
+
+
+def _point_box(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    point = (images / 255).astype(np.float32)
+    return point, point

@@ -1,0 +1,255 @@
+"""Fakes and helpers for the tests of the service: a numpy engine, small model files, a real server."""
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+import uvicorn
+from onnx import helper
+from PIL import Image
+from prometheus_client import CollectorRegistry
+
+from goodcert.artifact import Metadata, write
+from goodcert.engine.certificates import Certificates
+from goodcert.serve.app import create_app
+from goodcert.serve.settings import Settings
+
+HEIGHT, WIDTH, CLASSES = 4, 6, 3
+
+
+@dataclass
+class FakeEngine:
+    """A linear classifier in float64 whose bounds are exact up to a stated slack.
+
+    gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs.
+    break_guarantee: answer with a bound below the confidence. fail: raise.
+    """
+
+    classes: int
+    input_shape: tuple[int, int, int]
+    device: str = "cpu"
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+    break_guarantee: bool = False
+    fail: bool = False
+
+    def __post_init__(self):
+        self.gate.set()
+        size = int(np.prod(self.input_shape))
+        self._weights = np.random.default_rng(7).normal(size=(self.classes, size))
+
+    def certify_balls(self, ball):
+        self.batches.append(len(ball.point))
+        self.entered.set()
+        assert self.gate.wait(30), "the test never opened the gate"
+        if self.fail:
+            raise RuntimeError("secret text of the engine")
+        return self._certificates(*(array.reshape(len(array), -1).astype(np.float64) for array in ball))
+
+    def _certificates(self, point, lower, upper):
+        logits = self._affine(point, self._weights)
+        margins = self._margins((lower + upper) / 2, (upper - lower) / 2)
+        confidence = np.exp(-_logsumexp(logits - logits.max(1, keepdims=True)))
+        upper_bound = np.minimum(np.exp(-_logsumexp(-margins)).max(1) * (1 + 1e-9), 1)
+        lower_bound = np.exp(-_logsumexp(margins.transpose(0, 2, 1))).max(1) * (1 - 1e-9)
+        lower_bound = np.maximum(lower_bound, 1 / self.classes)
+        if self.break_guarantee:
+            upper_bound = confidence / 2
+        return Certificates(logits.argmax(1), confidence, lower_bound, upper_bound, margins)
+
+    def _margins(self, centre, radius):
+        differences = self._weights[:, None] - self._weights[None]
+        return self._affine(centre, differences) + self._affine(radius, abs(differences)) + 1e-12
+
+    @staticmethod
+    def _affine(rows, weights):
+        """Row by row, so that no row depends on its neighbours."""
+        return np.stack([(weights * row).sum(-1) for row in rows])
+
+
+def _logsumexp(values):
+    top = values.max(-1, keepdims=True)
+    return (top + np.log(np.exp(values - top).sum(-1, keepdims=True)))[..., 0]
+
+
+def linear_graph(channels=1, height=HEIGHT, width=WIDTH, classes=CLASSES, name="linear"):
+    size = channels * height * width
+    weights = np.zeros((size, classes), dtype=np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["images"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["logits"])],
+        name,
+        [helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, ["N", channels, height, width])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", classes])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.fixture
+def make_metadata():
+    def make(**changes):
+        given = {
+            "labels": tuple("abc"),
+            "height": HEIGHT,
+            "width": WIDTH,
+            "color": "grey",
+            "epsilon": "0.01",
+            "threshold": 0.7,
+            "method": "GOOD_100",
+            "recipe": {"seed": 1},
+            "results": {"accuracy": 0.99},
+        }
+        return Metadata(**(given | changes))
+
+    return make
+
+
+@pytest.fixture
+def write_model(make_metadata):
+    """Writes <root>/<name>/<version>/model.onnx; keywords change the metadata, `graph` the graph."""
+
+    def write_it(root, name="tiny", version="1", graph=None, **changes):
+        metadata = make_metadata(**changes)
+        channels, height, width = metadata.input_shape
+        path = root / name / version / "model.onnx"
+        write(graph or linear_graph(channels, height, width, len(metadata.labels)), metadata, path)
+        return path
+
+    return write_it
+
+
+@pytest.fixture
+def make_graph():
+    return linear_graph
+
+
+@pytest.fixture
+def make_engine():
+    def make(shape=(1, HEIGHT, WIDTH), classes=CLASSES):
+        return FakeEngine(classes, shape)
+
+    return make
+
+
+class FakeCompile:
+    """Makes fake engines by the shapes in the graph, refuses a graph named `refuse`, keeps what it made."""
+
+    def __init__(self):
+        self.engines = []
+
+    def __call__(self, model, *, device, threads):
+        if model.graph.name == "refuse":
+            raise ValueError("node 'n1' (Loop): this operator cannot be bounded")
+        if model.graph.name == "crash":
+            raise RuntimeError("secret text of the compiler")
+        dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
+        classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        self.engines.append(FakeEngine(classes, tuple(dims)))
+        return self.engines[-1]
+
+
+@pytest.fixture
+def fake_compile():
+    return FakeCompile()
+
+
+@pytest.fixture
+def pixels():
+    """Grey pixels of the tiny model's size, the same in every run."""
+    return np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+
+
+@pytest.fixture
+def encode():
+    """Pixels or a Pillow image to the bytes of a file."""
+
+    def encode_it(image, format="PNG", **options):
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        buffer = BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return encode_it
+
+
+@pytest.fixture
+def png(pixels, encode):
+    return encode(pixels)
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """A uvicorn server that says when it listens."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.listening = threading.Event()
+
+    async def startup(self, sockets=None):
+        try:
+            await super().startup(sockets)
+        finally:
+            self.listening.set()
+
+
+@contextmanager
+def _running(app):
+    server = _AnnouncingServer(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert server.listening.wait(30)
+        assert server.started, "the application did not start"
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@dataclass
+class Running:
+    """A service in a thread, with its client, its engines and its metrics."""
+
+    client: httpx.Client
+    port: int
+    engines: list[FakeEngine]
+    registry: CollectorRegistry
+
+    def certify(self, body, path="/v1/models/tiny/certify", content_type="image/png", **options):
+        headers = {"Content-Type": content_type} | options.pop("headers", {})
+        return self.client.post(path, content=body, headers=headers, **options)
+
+    def certify_form(self, parts, path="/v1/models/tiny/certify", name="images", **options):
+        files = [(name, (str(i), part, "image/png")) for i, part in enumerate(parts)]
+        return self.client.post(path, files=files, **options)
+
+    def metric(self, name, **labels):
+        return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def start(tmp_path, write_model, fake_compile):
+    """Starts the service with one tiny model unless the folder has models; keywords are settings."""
+
+    @contextmanager
+    def start_it(models=None, **settings):
+        root = models or tmp_path / "models"
+        if not root.exists():
+            write_model(root)
+        registry = CollectorRegistry()
+        app = create_app(Settings(models=root, **settings), compile=fake_compile, registry=registry)
+        with _running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield Running(client, port, fake_compile.engines, registry)
+
+    return start_it
+
+
+@pytest.fixture
+def service(start):
+    with start() as running:
+        yield running

@@ -1,0 +1,284 @@
+"""The batcher with toy functions; events, not time, decide what happens when."""
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+
+import pytest
+
+from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
+
+
+class Double:
+    """Doubles numbers, one batch at a time, when `gate` is open."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches = []
+
+    def __call__(self, items):
+        self.batches.append(list(items))
+        self.entered.release()
+        assert self.gate.wait(30)
+        if "boom" in items:
+            raise RuntimeError("secret")
+        return [KeyError(item) if item == "odd" else item * 2 for item in items]
+
+    async def begun(self):
+        """Wait for the engine to have taken one more batch."""
+        assert await asyncio.to_thread(self.entered.acquire, True, 30)
+
+
+class Bench:
+    """A batcher, its work, and a short way to submit."""
+
+    def __init__(self, **limits):
+        self.work = Double()
+        self.runs = []
+        self.batcher = Batcher(self.work, Limits(**limits), self.runs.append)
+
+    def submit(self, item, size_bytes=1, seconds=30.0):
+        """A task that is already in the queue when this returns control to the loop once."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        return asyncio.ensure_future(self.batcher.submit(item, size_bytes=size_bytes, deadline=deadline))
+
+    async def block(self):
+        """Put the engine to work on a first item and hold it there."""
+        self.work.gate.clear()
+        task = self.submit(0)
+        await self.work.begun()
+        return task
+
+
+@asynccontextmanager
+async def bench(**limits):
+    made = Bench(**limits)
+    try:
+        yield made
+    finally:
+        made.work.gate.set()
+        await made.batcher.close()
+
+
+def claim(test):
+    """Run an async test to its end."""
+
+    def run():
+        asyncio.run(asyncio.wait_for(test(), 60))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@claim
+async def test_everyone_gets_their_own_answer():
+    async with bench() as b:
+        assert await asyncio.gather(*map(b.submit, range(200))) == [2 * i for i in range(200)]
+
+
+@claim
+async def test_the_next_batch_is_whatever_queued_while_the_engine_ran():
+    async with bench() as b:
+        first = await b.block()
+        others = [b.submit(i) for i in (1, 2, 3)]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *others)
+        assert b.work.batches == [[0], [1, 2, 3]]
+
+
+@claim
+async def test_items_submitted_together_share_the_first_batch():
+    async with bench() as b:
+        await asyncio.gather(*map(b.submit, range(5)))
+        assert b.work.batches == [[0, 1, 2, 3, 4]]
+
+
+@claim
+async def test_no_batch_is_larger_than_the_limit():
+    async with bench(max_batch=4) as b:
+        await asyncio.gather(*map(b.submit, range(10)))
+        assert [len(batch) for batch in b.work.batches] == [4, 4, 2]
+
+
+@claim
+async def test_waiting_for_company_ends_when_the_batch_is_full():
+    async with bench(max_batch=3, wait_seconds=1000) as b:
+        assert await asyncio.gather(*map(b.submit, range(3))) == [0, 2, 4]
+
+
+@claim
+async def test_a_lone_item_waits_no_longer_than_it_was_told():
+    async with bench(wait_seconds=0.001) as b:
+        assert await b.submit(1) == 2
+
+
+@claim
+async def test_cancelled_caller_does_not_hold_its_batch():
+    async with bench() as b:
+        first = await b.block()
+        one, gone, three = (b.submit(i) for i in (1, 2, 3))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        b.work.gate.set()
+        assert await asyncio.gather(first, one, three) == [0, 2, 6]
+        assert b.work.batches == [[0], [1, 3]]
+
+
+@claim
+async def test_a_caller_cancelled_while_the_engine_runs_costs_the_others_nothing():
+    async with bench() as b:
+        b.work.gate.clear()
+        one, gone, three = (b.submit(i) for i in (1, 2, 3))
+        await b.work.begun()
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        b.work.gate.set()
+        assert await asyncio.gather(one, three) == [2, 6]
+
+
+@claim
+async def test_cancelled_callers_leave_room_in_the_queue_at_once():
+    async with bench(max_items=2) as b:
+        first = await b.block()
+        for _ in range(10):
+            gone = [b.submit(1), b.submit(2)]
+            await asyncio.sleep(0)
+            for task in gone:
+                task.cancel()
+            await asyncio.gather(*gone, return_exceptions=True)
+        assert len(b.batcher) == 0
+        b.work.gate.set()
+        await first
+
+
+@claim
+async def test_an_item_past_its_deadline_never_reaches_the_engine():
+    async with bench() as b:
+        first = await b.block()
+        late, kept = b.submit(1, seconds=-1), b.submit(2)
+        with pytest.raises(DeadlineExceeded):
+            await late
+        b.work.gate.set()
+        assert await asyncio.gather(first, kept) == [0, 4]
+        assert b.work.batches == [[0], [2]]
+
+
+@claim
+async def test_a_deadline_ends_the_wait_although_the_engine_is_busy():
+    async with bench() as b:
+        first = await b.block()
+        with pytest.raises(DeadlineExceeded):
+            await b.submit(1, seconds=0.001)
+        assert not first.done()
+
+
+@claim
+async def test_full_queue_refuses_with_a_retry_after():
+    async with bench(max_items=2) as b:
+        first = await b.block()
+        waiting = [b.submit(1), b.submit(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as refusal:
+            await b.submit(3)
+        assert 1 <= refusal.value.retry_after_seconds <= 60
+        b.work.gate.set()
+        assert await asyncio.gather(first, *waiting) == [0, 2, 4]
+
+
+@claim
+async def test_retry_after_grows_with_the_time_an_item_takes():
+    async with bench(max_items=4) as b:
+        b.batcher._learn(2.5)
+        first = await b.block()
+        waiting = [b.submit(i) for i in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as refusal:
+            await b.submit(9)
+        assert refusal.value.retry_after_seconds == 10  # four items of 2.5 s
+        b.work.gate.set()
+        await asyncio.gather(first, *waiting)
+
+
+@claim
+async def test_the_queue_is_bounded_by_bytes_too():
+    async with bench(max_bytes=10) as b:
+        first = await b.block()
+        kept = b.submit(1, size_bytes=10)
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await b.submit(2, size_bytes=1)
+        b.work.gate.set()
+        assert await asyncio.gather(first, kept) == [0, 2]
+        assert await b.submit(3, size_bytes=10) == 6  # the bytes came back
+
+
+@claim
+async def test_an_engine_that_raises_fails_its_batch_and_no_other():
+    async with bench() as b:
+        first = await b.block()
+        failing = [b.submit("boom"), b.submit("neighbour")]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        assert await first == 0
+        errors = await asyncio.gather(*failing, return_exceptions=True)
+        assert [type(error) for error in errors] == [EngineFailed, EngineFailed]
+        assert errors[0] is not errors[1]
+        assert await b.submit(4) == 8
+
+
+@claim
+async def test_an_error_in_the_place_of_a_result_goes_to_its_caller_alone():
+    async with bench() as b:
+        odd, even = b.submit("odd"), b.submit("ab")
+        with pytest.raises(KeyError):
+            await odd
+        assert await even == "abab"
+        assert len(b.work.batches) == 1
+
+
+@claim
+async def test_too_few_answers_are_an_error_and_not_a_mixture():
+    batcher = Batcher(lambda items: items[1:], Limits())
+    deadline = asyncio.get_running_loop().time() + 30
+    tasks = [batcher.submit(i, size_bytes=1, deadline=deadline) for i in range(3)]
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(error) for error in errors] == [EngineFailed] * 3
+    await batcher.close()
+
+
+@claim
+async def test_close_finishes_what_waits_and_refuses_what_comes():
+    async with bench() as b:
+        first = await b.block()
+        waiting = b.submit(1)
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(b.batcher.close())
+        await asyncio.sleep(0)
+        with pytest.raises(ShuttingDown):
+            await b.submit(2)
+        b.work.gate.set()
+        await closing
+        assert await asyncio.gather(first, waiting) == [0, 2]
+
+
+@claim
+async def test_close_does_not_wait_for_company():
+    async with bench(wait_seconds=1000) as b:
+        waiting = b.submit(1)
+        await asyncio.sleep(0)
+        await b.batcher.close()
+        assert await waiting == 2
+
+
+@claim
+async def test_every_run_is_reported_with_its_size_and_times():
+    async with bench() as b:
+        await asyncio.gather(*map(b.submit, range(3)))
+        (run,) = b.runs
+        assert run.size == len(run.waited_seconds) == 3
+        assert all(seconds >= 0 for seconds in (*run.waited_seconds, run.engine_seconds))
