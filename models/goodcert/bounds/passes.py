@@ -78,15 +78,17 @@ def _inference(graph: Graph, node: Node) -> bool:
 
 
 def plain_padding(graph: Graph) -> Graph:
-    """auto_pad spelled out; SAME would need the sizes of the images."""
+    """auto_pad spelled out; SAME would need the sizes of the images. Dilations of pools are dropped where
+    they are 1: older opsets, which are written, do not know them."""
 
     def plain(node: Node) -> Node:
-        if "auto_pad" not in node.attributes:
-            return node
-        rest = {k: v for k, v in node.attributes.items() if k != "auto_pad"}
-        if node.attributes["auto_pad"] == "VALID":
+        rest = dict(node.attributes)
+        if node.op == "AveragePool" and set(rest.get("dilations", [1])) == {1}:
+            rest.pop("dilations", None)
+        auto_pad = rest.pop("auto_pad", "NOTSET")
+        if auto_pad == "VALID":
             rest.pop("pads", None)
-        elif node.attributes["auto_pad"] != "NOTSET":
+        elif auto_pad != "NOTSET":
             raise Unsupported(
                 f"node {node.name!r} ({node.op}): auto_pad {node.attributes['auto_pad']}, expected explicit pads"
             )

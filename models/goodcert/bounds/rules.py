@@ -90,7 +90,9 @@ def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     weight = _constant(node, weight)
     weight = weight if node.attributes.get("transB", 0) else weight.T
     outputs = weight.shape[0]
-    bias = weight.new_zeros(outputs) if bias is None else bias.reshape(-1).expand(outputs)
+    bias = weight.new_zeros(1) if bias is None else bias.reshape(-1)
+    _require(node, len(bias) in (1, outputs), f"a bias of 1 or {outputs} numbers, the same for every row")
+    bias = bias.expand(outputs)
     return affine(F.linear, weight, bias, weight.shape[1], rounding)
 
 

@@ -40,7 +40,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     target = resolve(device)
     graph = _read(model)
     shape, classes = _classifier(graph)
-    predictor = Predictor(write_graph(graph), threads)
+    predictor = _predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
     engine = Engine(predictor, _bounds(graph, classes, target, threads), classes, shape, target.type)
     selfcheck.check(engine)
@@ -83,6 +83,13 @@ def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
     if len(output) != 2 or not 2 <= output[1] <= MAX_CLASSES:
         raise EngineError(f"output shape {output}, expected (N, K) with K from 2 to {MAX_CLASSES}")
     return output[1]
+
+
+def _predictor(graph: Graph, threads: int | None) -> Predictor:
+    try:
+        return Predictor(write_graph(graph), threads)
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime does not load the graph: {error}") from error
 
 
 def _bounds(graph: Graph, classes: int, device: torch.device, threads: int | None) -> Bounds:

@@ -40,8 +40,9 @@ class Engine:
 
         Raises ValueError for images of another shape, dtype or range, or another epsilon.
         """
-        if images.shape[1:] != self.input_shape:
-            raise ValueError(f"images: got shape {images.shape}, expected (N, {self.input_shape})")
+        if images.shape[1:] != self.input_shape or not len(images):
+            expected = ", ".join(map(str, self.input_shape))
+            raise ValueError(f"images: got shape {images.shape}, expected (N, {expected}) with N at least 1")
         return self.certify_balls(around(images, epsilon))
 
     def certify_balls(self, ball: Ball) -> Certificates:

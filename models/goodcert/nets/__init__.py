@@ -1,5 +1,5 @@
-"""Network architectures as plain factories."""
+"""Network architectures as data, and the one factory that builds them."""
 
-from goodcert.nets.convolutional import NETS, small
+from goodcert.nets.convolutional import ARCHITECTURES, build
 
-__all__ = ["NETS", "small"]
+__all__ = ["ARCHITECTURES", "build"]

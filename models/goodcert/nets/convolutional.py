@@ -1,35 +1,43 @@
 """Convolutional networks: convolutions with ReLU, then dense layers; no pooling and no normalisation, which
 keep interval bounds tight."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import nn
 
 
-def small(input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """S: conv 16 4x4 stride 2, conv 32 4x4, both with padding 1; dense 100, then one logit per class."""
-    convolutions = [
-        nn.Conv2d(input_shape[0], 16, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 4, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-    ]
-    return _with_dense(convolutions, input_shape, [100, classes])
+@dataclass(frozen=True)
+class Architecture:
+    """convolutions: (channels, kernel, stride), each with padding 1. dense: widths before the logits."""
+
+    convolutions: tuple[tuple[int, int, int], ...]
+    dense: tuple[int, ...]
 
 
-def _with_dense(
-    convolutions: list[nn.Module], input_shape: tuple[int, int, int], widths: list[int]
-) -> nn.Sequential:
-    with torch.no_grad():
-        features = nn.Sequential(*convolutions)(torch.zeros(1, *input_shape)).shape[1]
-    layers: list[nn.Module] = []
-    for width in widths:
-        layers += [nn.Linear(features, width), nn.ReLU()]
-        features = width
-    return nn.Sequential(*convolutions, *layers[:-1])
-
-
-NETS: Mapping[str, Callable[[tuple[int, int, int], int], nn.Sequential]] = {"S": small}
+ARCHITECTURES: Mapping[str, Architecture] = {
+    # S and M train on a CPU; L and XL are the paper's (Bitterwolf et al., NeurIPS 2020, appendix).
+    "S": Architecture(((16, 4, 2), (32, 4, 1)), (100,)),
+    "M": Architecture(((32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)), (512, 512)),
+    "L": Architecture(((64, 3, 1), (64, 3, 1), (128, 3, 2), (128, 3, 1), (128, 3, 1)), (512,)),
+    "XL": Architecture(((128, 3, 1), (128, 3, 1), (256, 3, 2), (256, 3, 1), (256, 3, 1)), (512, 512)),
+}
 """By the names that recipes use."""
+
+
+def build(name: str, input_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """The network of one architecture, for images (C, H, W), with one logit per class."""
+    architecture = ARCHITECTURES[name]
+    layers: list[nn.Module] = []
+    channels = input_shape[0]
+    for width, kernel, stride in architecture.convolutions:
+        layers += [nn.Conv2d(channels, width, kernel, stride=stride, padding=1), nn.ReLU()]
+        channels = width
+    layers.append(nn.Flatten())
+    with torch.no_grad():
+        features = nn.Sequential(*layers)(torch.zeros(1, *input_shape)).shape[1]
+    for inputs, outputs in pairwise((features, *architecture.dense, classes)):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

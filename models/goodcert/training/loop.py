@@ -16,7 +16,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.sequential import graph_of
 from goodcert.data.images import random_crop
-from goodcert.nets import NETS
+from goodcert.nets import build
 from goodcert.training import losses
 from goodcert.training.datasets import Datasets
 from goodcert.training.recipes import Recipe
@@ -54,7 +54,7 @@ def _start(recipe: Recipe, device: torch.device) -> Run:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         channels = 1 if recipe.color == "grey" else 3
-        net = NETS[recipe.net]((channels, recipe.size, recipe.size), len(recipe.labels)).to(device)
+        net = build(recipe.net, (channels, recipe.size, recipe.size), len(recipe.labels)).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate)
     return Run(net, optimizer, torch.Generator().manual_seed(recipe.seed))
 
