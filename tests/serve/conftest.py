@@ -143,7 +143,7 @@ class FakeCompile:
     def __init__(self):
         self.engines = []
 
-    def __call__(self, model, *, device, threads):
+    def __call__(self, model, **_):
         if model.graph.name == "refuse":
             raise ValueError("node 'n1' (Loop): this operator cannot be bounded")
         if model.graph.name == "crash":
@@ -169,10 +169,10 @@ def pixels():
 def encode():
     """Pixels or a Pillow image to the bytes of a file."""
 
-    def encode_it(image, format="PNG", **options):
+    def encode_it(image, kind="PNG", **options):
         image = image if isinstance(image, Image.Image) else Image.fromarray(image)
         buffer = BytesIO()
-        image.save(buffer, format, **options)
+        image.save(buffer, kind, **options)
         return buffer.getvalue()
 
     return encode_it

@@ -218,6 +218,12 @@ async def test_the_queue_is_bounded_by_bytes_too():
 
 
 @claim
+async def test_an_item_larger_than_the_whole_limit_gets_its_turn():
+    async with bench(max_bytes=10) as b:
+        assert await b.submit(1, size_bytes=1000) == 2
+
+
+@claim
 async def test_an_engine_that_raises_fails_its_batch_and_no_other():
     async with bench() as b:
         first = await b.block()

@@ -16,9 +16,9 @@ from goodcert.serve.repository import Loader
 class Heart:
     """A certifier with one model."""
 
-    def __init__(self, root, compile):
+    def __init__(self, root, make_engine):
         self.metrics = Metrics(CollectorRegistry())
-        self.repository = Loader(compile, "cpu", None, lambda work: Batcher(work, Limits())).load(root)
+        self.repository = Loader(make_engine, "cpu", None, lambda work: Batcher(work, Limits())).load(root)
         self.model = self.repository.get("tiny")
         self.certifier = Certifier(16_000_000, self.metrics)
 

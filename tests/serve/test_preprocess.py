@@ -130,10 +130,7 @@ def test_no_perturbed_upload_leaves_the_box(prepared, rule, sizes, kind):
     ball = prepared(pixels, "0.03", resize=rule, height=out_height, width=out_width).ball
     for moves in [np.ones(shape, int), -np.ones(shape, int), *rng.integers(-3, 4, (4, *shape))]:
         moved = [
-            [
-                _grey(pixels[i, j], moves[i, j] * epsilon / int(abs(moves).max()), scale, kind)
-                for j in range(width)
-            ]
+            [_grey(pixels[i, j], moves[i, j] * epsilon / int(abs(moves).max()), scale, kind) for j in range(width)]
             for i in range(height)
         ]
         for got in _entries(resized_exactly(moved, rule, out_height, out_width), ball):

@@ -116,7 +116,7 @@ def test_an_unsound_model_takes_the_service_out_of_ready(tmp_path, write_model, 
     write_model(tmp_path, "one")
     write_model(tmp_path, "two")
     repository = load(tmp_path)
-    repository.get("one").condemn()
+    repository.get("one").condemn("a test")
     assert not repository.ready()
     repository.get("two").require_sound()
     with pytest.raises(UnsoundModel):

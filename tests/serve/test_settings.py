@@ -44,17 +44,23 @@ def test_settings_are_frozen():
 
 def test_an_unknown_variable_is_an_error_that_names_the_closest(monkeypatch):
     monkeypatch.setenv("GOODCERT_MAX_BACH", "3")
-    with pytest.raises(SettingsError, match="GOODCERT_MAX_BACH.*closest is GOODCERT_MAX_BATCH"):
+    with pytest.raises(SettingsError, match=r"GOODCERT_MAX_BACH.*closest is GOODCERT_MAX_BATCH"):
         load()
 
 
-def test_the_data_folder_of_training_is_left_alone(monkeypatch):
-    monkeypatch.setenv("GOODCERT_DATA", "somewhere")
-    load()
+@pytest.mark.parametrize("name", ["GOODCERT_DATA", "GOODCERT_API_KEY"])
+def test_variables_of_other_parts_of_goodcert_are_left_alone(monkeypatch, name):
+    monkeypatch.setenv(name, "something")
+    assert load().api_keys == ()
+
+
+def test_a_models_folder_that_is_none_is_refused_at_start(tmp_path):
+    with pytest.raises(SettingsError, match=r"models: got .*nowhere"):
+        load(models=tmp_path / "nowhere")
 
 
 def test_an_unknown_flag_is_an_error():
-    with pytest.raises(SettingsError, match="prot.*closest is port"):
+    with pytest.raises(SettingsError, match=r"prot.*closest is port"):
         load(prot=1)
 
 

@@ -5,6 +5,7 @@ Knows nothing of images. Everything but `work` happens on the event loop, so not
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
+
+log = logging.getLogger("goodcert.serve")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -126,8 +129,9 @@ class Batcher(Generic[T, R]):
     def _admit(self, size_bytes: int) -> None:
         if self._closing:
             raise ShuttingDown
-        full = len(self._queue) >= self._limits.max_items or self._bytes + size_bytes > self._limits.max_bytes
-        if full:
+        # An item larger than the whole limit still gets its turn when nothing else waits.
+        heavy = self._queue and self._bytes + size_bytes > self._limits.max_bytes
+        if heavy or len(self._queue) >= self._limits.max_items:
             raise QueueFull(self._retry_after_seconds())
 
     def _retry_after_seconds(self) -> int:
@@ -190,7 +194,8 @@ class Batcher(Generic[T, R]):
             results = self._work(items)
             if len(results) != len(items):
                 raise ValueError(f"the engine gave {len(results)} results, expected {len(items)}")
-        except Exception as error:  # noqa: BLE001  whatever it is, it must reach the callers and not the thread
+        except Exception as error:  # whatever it is, it must reach the callers and not end the thread
+            log.exception("the engine failed on a batch of %d", len(items))
             return [_failed(error) for _ in items]
         return results
 

@@ -10,6 +10,8 @@ from time import perf_counter
 from typing import NamedTuple
 from uuid import uuid4
 
+from PIL import Image
+
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.serve.decode import Decoded, decode, open_image
@@ -87,31 +89,31 @@ class Certifier:
     ) -> tuple[Decoded, Prepared]:
         """Small images here and now, large ones in a thread, so that they do not hold up the others."""
 
-        def work() -> tuple[Decoded, Prepared]:
-            decoded = decode(upload, open_image(upload, self._max_pixels))
+        def work(image: Image.Image) -> tuple[Decoded, Prepared]:
+            decoded = decode(upload, image)
             return decoded, prepare(decoded, metadata, epsilon)
 
-        if self._is_small(upload):
-            return work()
+        def work_on_large() -> tuple[Decoded, Prepared]:
+            return work(open_image(upload, self._max_pixels))
+
+        # The header of a small file says whether it unfolds into a large image.
+        if len(upload) <= INLINE_BYTES:
+            image = open_image(upload, self._max_pixels)
+            if image.width * image.height <= INLINE_PIXELS:
+                return work(image)
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work_on_large)
         except TimeoutError as error:
             raise DeadlineExceeded from error
-
-    def _is_small(self, upload: bytes) -> bool:
-        if len(upload) > INLINE_BYTES:
-            return False
-        image = open_image(upload, self._max_pixels)
-        return image.width * image.height <= INLINE_PIXELS
 
     async def _ask(self, model: ServedModel, prepared: Prepared, deadline: float) -> Answer:
         size_bytes = sum(array.nbytes for array in prepared.ball)
         try:
             return await model.batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
-        except EngineUnsound:
+        except EngineUnsound as error:
             self._metrics.unsound.inc()
-            model.condemn()
+            model.condemn(error)
             raise
 
 

@@ -12,7 +12,8 @@ from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
-# Alpha is dropped, not blended: the colour below it is what the file stores.
+# Alpha is dropped, not blended: the colour below it is what the file stores. For the same reason an
+# orientation in the EXIF data turns nothing.
 _GREY = frozenset({"1", "L", "LA"})
 _DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow call a 16-bit grey PNG
 _COLOUR = frozenset({"RGB", "RGBA"})

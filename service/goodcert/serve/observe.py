@@ -21,19 +21,22 @@ class Observer:
         if scope["type"] != "http" or not _asks_for_certificates(scope["path"]):
             await self._app(scope, receive, send)
             return
-        status = 500  # unless the application gets as far as an answer
+        name = scope["path"].split("/")[3]
+        label = name if name in self._names() else UNKNOWN
+        started = False
 
         async def noted(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._metrics.requests[label, str(message["status"])].inc()
             await send(message)
 
         try:
             await self._app(scope, receive, noted)
         finally:
-            name = scope["path"].split("/")[3]
-            label = name if name in self._names() else UNKNOWN
-            self._metrics.requests[label, str(status)].inc()
+            if not started:  # the server will answer for an application that did not
+                self._metrics.requests[label, "500"].inc()
 
 
 def _asks_for_certificates(path: str) -> bool:

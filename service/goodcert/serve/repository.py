@@ -45,10 +45,9 @@ class ServedModel:
     batcher: ImageBatcher
     sound: bool = True
 
-    def condemn(self) -> None:
+    def condemn(self, reason: object) -> None:
         """Take the model out of service: it contradicted itself, so nothing it says may be believed."""
-        if self.sound:
-            log.critical("model %s version %s broke its guarantee and is out of service", self.name, self.version)
+        log.critical("model %s version %s broke its guarantee: %s", self.name, self.version, reason)
         self.sound = False
 
     def require_sound(self) -> None:

@@ -1,6 +1,7 @@
 """The paths of the service: handlers translate and delegate."""
 
 import asyncio
+import math
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from goodcert.serve.forms import FORM, PART, RAW, images_of, media_type, read_bo
 from goodcert.serve.query import METHODS, parse_query
 from goodcert.serve.repository import ServedModel
 from goodcert.serve.service import Service, service_of
+from goodcert.serve.settings import Settings
 
 router = APIRouter()
 
@@ -133,7 +135,8 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
 async def _certify_each(
     service: Service, images: list[bytes], model: ServedModel, radius: Radius, deadline: float
 ) -> list[dict[str, Any]]:
-    """One entry per image, in order; as many at once as the engine takes, so that others get their turn."""
+    """One entry per image, in order; a queue's worth at most at once, so that a form never crowds itself out."""
+    at_once = _at_once(service.settings, model)
 
     async def one(image: bytes) -> dict[str, Any]:
         try:
@@ -142,10 +145,14 @@ async def _certify_each(
             return {"error": service.answers.body(error)}
 
     entries: list[dict[str, Any]] = []
-    for start in range(0, len(images), service.settings.max_batch):
-        chunk = images[start : start + service.settings.max_batch]
-        entries += await asyncio.gather(*map(one, chunk))
+    for start in range(0, len(images), at_once):
+        entries += await asyncio.gather(*map(one, images[start : start + at_once]))
     return entries
+
+
+def _at_once(settings: Settings, model: ServedModel) -> int:
+    image_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
+    return max(1, min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // image_bytes))
 
 
 def _json(body: dict[str, Any]) -> Response:

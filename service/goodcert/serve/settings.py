@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -19,7 +19,8 @@ from pydantic_settings import (
 )
 
 PREFIX = "GOODCERT_"
-FOREIGN = frozenset({"GOODCERT_DATA"})  # belongs to training and tests
+# Not the service's: the images for training and tests, and the key that the command line's client presents.
+FOREIGN = frozenset({"GOODCERT_DATA", "GOODCERT_API_KEY"})
 
 # Pillow warns above this and refuses above twice this; below it the limit is ours alone.
 MOST_PIXELS = 89_478_485
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     config: Path | None = Field(None, description="TOML file with any of the other settings.")
     host: str = Field("127.0.0.1", description="Address to listen on. Others than loopback need an API key.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
-    models: Path | None = Field(
+    models: DirectoryPath | None = Field(
         None,
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
