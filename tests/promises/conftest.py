@@ -18,7 +18,7 @@ from goodcert.client import Client
 from goodcert.data import packs
 from goodcert.data.images import centre_crop, grey, uniform_noise
 
-START_SECONDS = 60
+LONGEST_SECONDS = 300
 
 
 @pytest.fixture(scope="session")
@@ -32,28 +32,34 @@ def certifier(artifact: Artifact) -> engine.Engine:
 
 
 @pytest.fixture(scope="session")
-def client() -> Iterator[Client]:
-    """A client of `goodcert serve`, started as a user starts it."""
+def address() -> Iterator[str]:
+    """Where `goodcert serve` listens, started as a user starts it and stopped as a supervisor stops it."""
     command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1"]
-    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(START_SECONDS, service.kill)
-    watchdog.start()
-    try:
-        assert service.stderr
-        address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
-        watchdog.cancel()
-        drain = threading.Thread(target=service.stderr.read, daemon=True)
-        drain.start()
-        with Client(address) as connected:
-            yield connected
-        service.terminate()
-        assert service.wait(timeout=30) == 0
-        drain.join()
-        service.stderr.close()
-    finally:
-        watchdog.cancel()
-        service.kill()
-        service.communicate()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
+        watchdog = threading.Timer(LONGEST_SECONDS, service.kill)
+        watchdog.start()
+        try:
+            yield from _listening(service)
+            assert service.wait() == 0
+        finally:
+            watchdog.cancel()
+            service.kill()
+
+
+def _listening(service: subprocess.Popen[str]) -> Iterator[str]:
+    assert service.stderr
+    address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    drain = threading.Thread(target=service.stderr.read)  # so that a talkative service never blocks
+    drain.start()
+    yield address
+    service.terminate()
+    drain.join()
+
+
+@pytest.fixture(scope="session")
+def client(address: str) -> Iterator[Client]:
+    with Client(address) as connected:
+        yield connected
 
 
 @pytest.fixture(scope="session")

@@ -105,11 +105,14 @@ def _out_losses(net: nn.Sequential, images: Tensor, epsilon: float, recipe: Reci
 
 
 def ball_margins(net: nn.Sequential, images: Tensor, epsilon: float) -> Tensor:
-    """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W), clipped to
-    [0, 1] as the certified ones are; differentiable, without rounding margins."""
+    """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W); differentiable,
+    without rounding margins.
+
+    As in the original, the balls are not clipped to [0, 1] as the certified ones are: natural outliers have
+    few black or white pixels, and clipped there, they teach less about images that have many."""
     _, channels, height, width = images.shape
     body, weight, bias = split(graph_of(net, (channels, height, width)))
-    box = Interval((images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
+    box = Interval(images - epsilon, images + epsilon)
     return training_margins(prepare(body, EXACT), weight, bias, box, EXACT)
 
 

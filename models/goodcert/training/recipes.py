@@ -28,7 +28,7 @@ class Recipe:
     epsilon: str
     quantile: float = 1.0
     kappa: float = 0.3
-    epochs: int = 60
+    epochs: int = 40
     batch: int = 128
     learning_rate: float = 5e-4
     decay_at: tuple[float, ...] = (0.7, 0.85, 0.95)

@@ -1,0 +1,44 @@
+"""The command line without its verbs' work: help, missing extras, tables."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from goodcert.cli import main as cli
+from goodcert.cli.table import Row, digits, render
+
+
+def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--help"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in cli.VERBS)
+
+
+def test_a_missing_extra_is_one_sentence_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(SystemExit, match=r"needs torch.*pip install 'goodcert\[train\]'"):
+        cli.main(["train", "mnist-good100"])
+
+
+def test_asking_for_help_imports_no_heavy_library() -> None:
+    heavy = "{'torch', 'numpy', 'onnx', 'fastapi'}"
+    code = f"import sys; from goodcert.cli import main; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_bound_is_never_shown_lower_and_a_confidence_never_higher_than_it_is() -> None:
+    assert digits(0.1234561, up=True) == "0.123457"
+    assert digits(0.1234569, up=False) == "0.123456"
+    assert digits(1.0, up=True) == "1.000000"
+
+
+def test_columns_are_aligned() -> None:
+    lines = render([Row("a.png", "7", "0.9", "1.0", "in_distribution")]).split("\n")
+    assert lines[0].index("prediction") == lines[1].index("7")

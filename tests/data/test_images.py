@@ -1,0 +1,56 @@
+"""What is done to images before they meet a network."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from goodcert.data import packs
+from goodcert.data.images import centre_crop, grey, random_crop, uniform_noise
+
+
+def test_grey_weighs_the_channels_as_luma_and_rounds() -> None:
+    pixels = np.array([[[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 10, 10]]]], np.uint8)
+    assert grey(pixels).tolist() == [[[76, 150, 29, 10]]]
+
+
+def test_the_centre_crop_takes_the_middle() -> None:
+    assert centre_crop(np.arange(16, dtype=np.uint8).reshape(1, 4, 4), 2).tolist() == [[[5, 6], [9, 10]]]
+
+
+def test_a_random_crop_is_a_window_of_the_padded_image() -> None:
+    image = torch.arange(1, 17, dtype=torch.uint8).reshape(1, 1, 4, 4)
+    padded = torch.nn.functional.pad(image, [1] * 4)[0, 0]
+    windows = [padded[i : i + 4, j : j + 4] for i in range(3) for j in range(3)]
+    seen = {
+        next(k for k, window in enumerate(windows) if torch.equal(window, crop[0]))
+        for crop in random_crop(image.expand(200, 1, 4, 4), 4, 1, torch.Generator().manual_seed(0))
+    }
+    assert seen == set(range(9))
+
+
+def test_noise_is_the_same_for_the_same_seed() -> None:
+    assert np.array_equal(uniform_noise(3, (2, 2), 5), uniform_noise(3, (2, 2), 5))
+
+
+def test_a_pack_of_jpeg_files_is_decoded_in_order(tmp_path: Path) -> None:
+    files = []
+    for level in (10, 200):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), (level, level, level)).save(file, "JPEG")
+        files.append(np.frombuffer(file.getvalue(), np.uint8))
+    offsets = np.cumsum([0, *map(len, files)])
+    np.savez(tmp_path / "two.npz", jpeg=np.concatenate(files), offsets=offsets, labels=np.array([1, 0]))
+    pack = packs.load(tmp_path, "two")
+    assert pack.images.shape == (2, 8, 8, 3)
+    assert pack.images[:, 0, 0, 0].tolist() == [10, 200]
+    assert pack.labels is not None
+    assert pack.labels.tolist() == [1, 0]
+
+
+def test_a_missing_pack_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="GOODCERT_DATA"):
+        packs.load(tmp_path, "nothing")
