@@ -69,6 +69,12 @@ BY_HAND = [
                  id="GlobalAveragePool"),
     pytest.param("MaxPool", {"kernel_shape": [2, 1]}, (None,), [around(IMAGE)], [[[[2, 3]]]], [[[[4, 5]]]],
                  id="MaxPool"),
+    # gamma 2 and 2, beta 5, mean 3, variance 4 - epsilon: y = x + 2.
+    pytest.param("BatchNormalization", {"epsilon": 0.5},
+                 (None, tensor([2]), tensor([5]), tensor([3]), tensor([3.5])),
+                 [around(IMAGE)], [[[[2, 3], [4, 5]]]], [[[[4, 5], [6, 7]]]], id="BatchNormalization"),
+    pytest.param("Gemm", {"alpha": 2.0, "beta": 0.5}, (None, tensor([[1], [3]]), tensor([4])),
+                 [around([[1, 2]])], [[8]], [[24]], id="Gemm-scaled"),
     pytest.param("Flatten", {}, (None,), [around(IMAGE)], [[0, 1, 2, 3]], [[2, 3, 4, 5]], id="Flatten"),
     pytest.param("Flatten", {"axis": -1}, (None,), [around(IMAGE)], [[0, 1], [2, 3]], [[2, 3], [4, 5]],
                  id="Flatten-last"),

@@ -25,6 +25,7 @@ class Graph:
 
     input: name of the one input that varies; input_shape: its shape, None where it is free.
     outputs: names in the file's order. constants: everything that does not vary, by name.
+    ranks: how many axes a value has, where shape inference could tell.
     """
 
     input: str
@@ -32,6 +33,14 @@ class Graph:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Tensor]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+
+    def fresh(self, name: str) -> str:
+        """`name`, or a longer one where it is taken."""
+        taken = {self.input, *self.constants, *(node.output for node in self.nodes)}
+        while name in taken:
+            name += "'"
+        return name
 
     def users(self, name: str) -> int:
         """How often a value is read, by nodes or as an output of the graph."""
@@ -64,3 +73,11 @@ class Graph:
                 nodes.append(node)
         constants = {name: value for name, value in self.constants.items() if name in needed}
         return replace(self, nodes=tuple(reversed(nodes)), constants=constants)
+
+
+def sums_branches(graph: Graph) -> bool:
+    """Whether some node adds or subtracts two values that both vary."""
+    return any(
+        node.op in ("Add", "Sub", "Sum") and sum(name not in graph.constants for name in node.inputs) > 1
+        for node in graph.nodes
+    )

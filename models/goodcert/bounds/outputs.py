@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from goodcert.bounds.admission import within_range
+from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
@@ -22,16 +23,27 @@ def interval_outputs(
     """(lower, upper): for every output of the graph, in its order, bounds over all inputs in the box.
 
     lower, upper: float32, of the shape of the graph's one input, lower <= upper. The bounds hold in exact
-    arithmetic and for any IEEE float32 evaluation; they are infinite where a value could overflow. Raises
-    `Unsupported` for a graph that cannot be bounded and ValueError for a box that is none.
+    arithmetic and for any IEEE float32 evaluation of the model as it is written; they are infinite where a
+    value could overflow. Operators on constants alone are evaluated once, in float32. Raises `Unsupported`
+    for a graph that cannot be bounded and ValueError for a box that is none.
     """
-    if lower.shape != upper.shape or not (lower <= upper).all():
-        raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")
-    graph = read_graph(model)
-    box = Interval(torch.from_numpy(lower.astype(np.float32)), torch.from_numpy(upper.astype(np.float32)))
+    graph = read_graph(model, fold_weights=False)
+    _check_box(graph, lower, upper)
+    box = Interval(torch.from_numpy(lower), torch.from_numpy(upper))
     outputs = prepare(graph, FLOAT32)(box)
     if not within_range(graph, box):
         return [np.full(x.lower.shape, -np.inf, np.float32) for x in outputs], [
             np.full(x.upper.shape, np.inf, np.float32) for x in outputs
         ]
     return [x.lower.numpy() for x in outputs], [x.upper.numpy() for x in outputs]
+
+
+def _check_box(graph: Graph, lower: NDArray[np.float32], upper: NDArray[np.float32]) -> None:
+    if lower.dtype != np.float32 or upper.dtype != np.float32:  # rounding another dtype could shrink the box
+        raise ValueError(f"got a box of {lower.dtype} and {upper.dtype}, expected float32")
+    sizes = zip(graph.input_shape, lower.shape, strict=False)
+    fits = len(graph.input_shape) == lower.ndim and all(size in (None, given) for size, given in sizes)
+    if lower.shape != upper.shape or not (lower <= upper).all():
+        raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")
+    if not fits:
+        raise ValueError(f"got a box of shape {lower.shape}, expected {graph.input_shape}")

@@ -10,14 +10,16 @@ from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.passes import normalise
 
-OLDEST_OPSET = 7
+OLDEST_OPSET, NEWEST_OPSET = 7, 28
+"""What the rules were reviewed against; a newer opset may have given an operator another meaning."""
 
 
-def read_graph(model: onnx.ModelProto) -> Graph:
+def read_graph(model: onnx.ModelProto, *, fold_weights: bool = True) -> Graph:
     """The normalised graph of a model with one float32 input that varies.
 
+    fold_weights: fold scales and batch norms into the weights before them, as `passes.normalise` says.
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
-    or sparse weights, weights that are not finite, more than one input, operators that no pass removes.
+    or sparse weights, weights that are not finite, more than one input, outputs that do not vary.
     """
     _check_model(model)
     proto = model.graph
@@ -25,10 +27,40 @@ def read_graph(model: onnx.ModelProto) -> Graph:
     name, shape = _only_input(proto, set(constants))
     outputs = tuple(output.name for output in proto.output)
     nodes = tuple(_node(node, position) for position, node in enumerate(proto.node))
-    return normalise(Graph(name, shape, outputs, nodes, constants))
+    graph = Graph(name, shape, outputs, nodes, constants, _ranks(model))
+    return _checked(normalise(graph, fold_weights=fold_weights))
+
+
+def _checked(graph: Graph) -> Graph:
+    for name, value in graph.constants.items():
+        _require_finite(name, value)
+    constant = [name for name in graph.outputs if name in graph.constants]
+    if constant:
+        raise Unsupported(f"outputs {constant} do not depend on the input, expected outputs that vary")
+    return graph
+
+
+def _require_finite(name: str, value: torch.Tensor) -> None:
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise Unsupported(f"weights {name!r} hold NaN or infinity, expected finite numbers")
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise Unsupported(f"the shapes of the graph contradict each other: {error}") from error
+    values = [*inferred.input, *inferred.value_info, *inferred.output]
+    return {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
 
 
 def _check_model(model: onnx.ModelProto) -> None:
+    for position, node in enumerate(model.graph.node):
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
+            raise Unsupported(f"node {node.name or f'#{position}'!r} ({node.op_type}): ONNX has no such operator")
+    for init in model.graph.initializer:
+        if init.data_location == onnx.TensorProto.EXTERNAL:
+            raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -41,12 +73,11 @@ def _check_model(model: onnx.ModelProto) -> None:
 
 
 def _check_opset(model: onnx.ModelProto) -> None:
-    newest = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain not in ("", "ai.onnx"):
             continue  # refused where a node uses it
-        if not OLDEST_OPSET <= opset.version <= newest:
-            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {newest}")
+        if not OLDEST_OPSET <= opset.version <= NEWEST_OPSET:
+            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
 
 
 def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple[int | None, ...]]:
@@ -62,14 +93,11 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
 
 
 def _tensor(init: onnx.TensorProto) -> torch.Tensor:
-    if init.data_location == onnx.TensorProto.EXTERNAL:
-        raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
     if init.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
         kind = onnx.TensorProto.DataType.Name(init.data_type)
         raise Unsupported(f"weights {init.name!r} are {kind}, expected FLOAT (or INT64 shapes)")
     value = torch.from_numpy(numpy_helper.to_array(init).copy())
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise Unsupported(f"weights {init.name!r} hold NaN or infinity, expected finite numbers")
+    _require_finite(init.name, value)
     return value
 
 

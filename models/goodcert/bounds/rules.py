@@ -9,7 +9,7 @@ for monotone ones (Gowal et al., On the effectiveness of interval bound propagat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,8 @@ from torch import Tensor
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import Rounding
+from goodcert.bounds.norm import norm_statistics
+from goodcert.bounds.rounding import Rounding, TooManyTerms
 
 Transform = Callable[..., Interval]
 """From the intervals of the inputs that vary, in order, to the interval of the output."""
@@ -29,10 +30,12 @@ Constants = tuple[Tensor | None, ...]
 
 @dataclass(frozen=True)
 class Rule:
-    """make: builds the transform. attributes: every attribute the rule understands."""
+    """make: builds the transform. attributes: every attribute the rule understands. varies: which operands
+    may vary, `first` alone, `one` of two, or `any`; all others must be constants."""
 
     make: Callable[[Node, Constants, Rounding], Transform]
     attributes: frozenset[str] = frozenset()
+    varies: Literal["first", "one", "any"] = "first"
 
 
 # --- affine: centre and radius ------------------------------------------------------------------------
@@ -42,14 +45,15 @@ def affine(
     apply: Callable[[Tensor, Tensor, Tensor | None], Tensor],
     weight: Tensor,
     bias: Tensor,
-    fan_in: int,
+    terms: int,
     rounding: Rounding,
 ) -> Transform:
     """m = W mu + b, R = |W| r, with the radius inflated for rounding (see rounding.py).
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
+    terms: the most roundings on a path, the number of products per output and one at least.
     """
-    absolute, terms = weight.abs(), fan_in + 1
+    absolute = weight.abs()
     margin = rounding.bias_radius(bias, terms)
 
     def transform(x: Interval) -> Interval:
@@ -66,7 +70,7 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     weight = _constant(node, weight)
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
     apply = convolution(node.attributes, weight.ndim - 2)
-    return affine(apply, weight, bias, prod(weight.shape[1:]), rounding)
+    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding)
 
 
 def convolution(attributes: Mapping[str, Any], dims: int) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
@@ -86,21 +90,28 @@ def convolution(attributes: Mapping[str, Any], dims: int) -> Callable[[Tensor, T
 
 
 def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """alpha and beta cost the deployed model a rounding each, and us one where they go into the weights."""
     _, weight, bias = _padded(inputs, 3)
     weight = _constant(node, weight)
     weight = weight if node.attributes.get("transB", 0) else weight.T
+    alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
+    _require(node, not node.attributes.get("transA", 0), "the images in rows, got transA")
     outputs = weight.shape[0]
-    bias = weight.new_zeros(1) if bias is None else bias.reshape(-1)
-    _require(node, len(bias) in (1, outputs), f"a bias of 1 or {outputs} numbers, the same for every row")
-    bias = bias.expand(outputs)
-    return affine(F.linear, weight, bias, weight.shape[1], rounding)
+    bias = weight.new_zeros(1) if bias is None else bias
+    same = bias.numel() == 1 or (bias.numel() == outputs == bias.shape[-1])
+    _require(node, same, f"a bias of 1 or {outputs} numbers in a row, the same for every image")
+    bias = bias.reshape(-1)
+    if (alpha, beta) != (1, 1):
+        weight, bias = (weight.double() * alpha).float(), (bias.double() * beta).float()
+    terms = weight.shape[1] + (1 if (alpha, beta) == (1, 1) else 4)
+    return affine(F.linear, weight, bias.expand(outputs), terms, rounding)
 
 
 def matmul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     weight = _constant(node, inputs[1])
     if weight.ndim != 2:
         raise _unsupported(node, f"a constant right factor of shape {tuple(weight.shape)}, expected a matrix")
-    return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0], rounding)
+    return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0] + 1, rounding)
 
 
 def average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
@@ -117,7 +128,7 @@ def average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
 def global_average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
         axes = tuple(range(2, x.lower.ndim))
-        size = prod(x.lower.shape[2:])
+        size = int(prod(x.lower.shape[2:]))
         return _mean(lambda t: t.mean(axes, keepdim=True), size, rounding)(x)
 
     return transform
@@ -130,6 +141,28 @@ def _mean(pool: Callable[[Tensor], Tensor], size: int, rounding: Rounding) -> Tr
         mu = x.centre
         centre = pool(mu)
         radius = pool(rounding.inflate(mu, x.radius(mu), terms)) + rounding.tiny
+        return Interval(centre - radius, centre + radius)
+
+    return transform
+
+
+def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
+    arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""
+    statistics = norm_statistics(node, [_constant(node, value) for value in inputs[1:]])
+    terms = 10
+    scale, shift = statistics.scale.float(), statistics.shift.float()
+    margin = rounding.bias_radius(statistics.magnitude.float(), terms)
+
+    def transform(x: Interval) -> Interval:
+        def channels(values: Tensor) -> Tensor:
+            return values.reshape(-1, *[1] * (x.lower.ndim - 2))
+
+        mu = x.centre
+        centre = mu * channels(scale) + channels(shift)
+        radius = rounding.inflate(mu, x.radius(mu), terms) * channels(scale.abs())
+        if margin is not None:
+            radius = radius + channels(margin)
         return Interval(centre - radius, centre + radius)
 
     return transform
@@ -219,33 +252,47 @@ def reshape(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 _WINDOW = frozenset({"kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode"})
 
 RULES: Mapping[str, Rule] = {
-    "Add": Rule(add),
+    "Add": Rule(add, varies="any"),
     "AveragePool": Rule(average_pool, _WINDOW | {"count_include_pad"}),
+    "BatchNormalization": Rule(batch_norm, frozenset({"epsilon", "momentum", "spatial", "training_mode"})),
     "Conv": Rule(conv, _WINDOW - {"ceil_mode"} | {"group"}),
     "Div": Rule(div),
     "Flatten": Rule(flatten, frozenset({"axis"})),
-    "Gemm": Rule(gemm, frozenset({"transB"})),
+    "Gemm": Rule(gemm, frozenset({"alpha", "beta", "transA", "transB"})),
     "GlobalAveragePool": Rule(global_average_pool),
     "MatMul": Rule(matmul),
     "MaxPool": Rule(max_pool, _WINDOW | {"storage_order"}),
-    "Mul": Rule(mul),
+    "Mul": Rule(mul, varies="one"),
     "Relu": Rule(relu),
     "Reshape": Rule(reshape, frozenset({"allowzero"})),
-    "Sub": Rule(sub),
+    "Sub": Rule(sub, varies="any"),
 }
-"""Every operator that is bounded. What the graph reader folds away (Constant, Identity, Dropout,
-BatchNormalization, a final Softmax) needs no rule."""
+"""Every operator that is bounded. What the graph reader folds away (Constant, Identity, Dropout, a final
+Softmax) needs no rule."""
 
 
 def transform_of(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """The transform of one node; raises Unsupported, naming node and operator, when no rule covers it."""
+    """The transform of one node; raises Unsupported, naming node and operator, when no rule covers it.
+
+    inputs: None where the node's input varies, and where an optional one is left out (its name is "").
+    """
     rule = RULES.get(node.op)
     if rule is None:
         raise _unsupported(node, f"no sound rule is known; supported are {', '.join(sorted(RULES))}")
     unknown = node.attributes.keys() - rule.attributes
     if unknown:
         raise _unsupported(node, f"attributes {sorted(unknown)} are not understood")
-    return rule.make(node, inputs, rounding)
+    varying = [
+        i for i, (name, value) in enumerate(zip(node.inputs, inputs, strict=True)) if name and value is None
+    ]
+    if not (
+        varying == [0] or (len(varying) == 1 and rule.varies != "first") or (varying and rule.varies == "any")
+    ):
+        raise _unsupported(node, f"inputs {varying} vary, expected {rule.varies} and constants beside")
+    try:
+        return rule.make(node, inputs, rounding)
+    except TooManyTerms as error:
+        raise _unsupported(node, str(error)) from error
 
 
 # --- small helpers ------------------------------------------------------------------------------------
