@@ -1,7 +1,10 @@
 """The demo: start the service on loopback, certify the samples through the client, show, clean up."""
 
 import argparse
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,34 +16,53 @@ from samples import write
 from goodcert.cli.table import Row, render
 from goodcert.client import Client, GoodcertError
 
-START_SECONDS = 60
+START_SECONDS = 120
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo")
     parser.add_argument("--keep", action="store_true", help="leave the service running")
     keep = parser.parse_args().keep
-    with tempfile.TemporaryDirectory(prefix="goodcert-demo-") as folder:
-        log = Path(folder) / "service.log"
-        with log.open("w") as output:
-            service = subprocess.Popen(
-                [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "8000" if keep else "0"],
-                stdout=output, stderr=output, start_new_session=keep,
-            )  # fmt: skip
-        try:
-            url = wait_until_ready(service, log)
-            show(url, write(Path(folder)))
-        except (GoodcertError, TimeoutError) as error:
-            print(f"scripts/demo: {error}\n{log.read_text()}", file=sys.stderr)
-            keep = False
-            return 1
-        finally:
-            if not keep:
-                service.terminate()
-                service.wait(timeout=30)
-    if keep:
-        print(f"\nThe service stays up at {url} (interactive API at {url}/docs); stop it with: kill {service.pid}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service is stopped all the same
+    folder = Path(tempfile.mkdtemp(prefix="goodcert-demo-"))
+    service, log = start(folder, port=8000 if keep else 0)
+    kept = False
+    try:
+        url = wait_until_ready(service, log)
+        show(url, write(folder))
+        kept = keep
+    except (GoodcertError, TimeoutError) as error:
+        print(f"scripts/demo: {error}\n{log.read_text()}", file=sys.stderr)
+        return 1
+    finally:
+        if not kept:
+            stop(service)
+            shutil.rmtree(folder)
+    if kept:
+        print(f"\nThe service stays up at {url} (interactive API at {url}/docs; samples and log in {folder}).")
+        print(f"Stop it with: kill {service.pid}")
     return 0
+
+
+def start(folder: Path, port: int) -> tuple[subprocess.Popen[bytes], Path]:
+    """The service with its default settings, whatever the environment says, and the file it logs to."""
+    log = folder / "service.log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GOODCERT_")}
+    with log.open("w") as output:
+        service = subprocess.Popen(
+            [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", str(port)],
+            stdout=output, stderr=output, start_new_session=True, env=environment,
+        )  # fmt: skip
+    return service, log
+
+
+def stop(service: subprocess.Popen[bytes]) -> None:
+    service.terminate()
+    try:
+        service.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        service.kill()
+        service.wait()
 
 
 def wait_until_ready(service: subprocess.Popen[bytes], log: Path) -> str:

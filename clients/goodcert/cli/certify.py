@@ -21,13 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0 when every image got its certificate, 1 otherwise."""
-    results: list[tuple[Path, Certificate | Exception]] = []
-    with Client(options.url, api_key=os.environ.get("GOODCERT_API_KEY")) as client:
-        for path in options.images:
-            try:
-                results.append((path, client.certify(path, model=options.model, epsilon=options.epsilon)))
-            except (GoodcertError, OSError) as error:
-                results.append((path, error))
+    try:
+        client = Client(options.url, api_key=os.environ.get("GOODCERT_API_KEY"))
+    except ValueError as error:
+        print(f"goodcert certify: {error}", file=sys.stderr)
+        return 2
+    with client:
+        results = [(path, _certificate(client, path, options)) for path in options.images]
     failed = [(path, result) for path, result in results if isinstance(result, Exception)]
     certified = [(path, result) for path, result in results if isinstance(result, Certificate)]
     if options.json:
@@ -38,3 +38,11 @@ def run(options: argparse.Namespace) -> int:
     for path, reason in failed:
         print(f"goodcert certify: {path}: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _certificate(client: Client, path: Path, options: argparse.Namespace) -> Certificate | Exception:
+    """The certificate, or why there is none: one bad image does not end the others."""
+    try:
+        return client.certify(path, model=options.model, epsilon=options.epsilon)
+    except (GoodcertError, OSError) as error:
+        return error

@@ -29,13 +29,17 @@ def run(options: argparse.Namespace) -> int:
     print(f"accuracy {results.accuracy:.2f} %, accepted {results.accepted:.2f} %, epsilon {results.epsilon}")
     print(card.table(results))
     if options.write:
-        _write(options.file, model, results)
+        return _write(options.file, model, results)
     return 0
 
 
-def _write(path: Path, model: artifact.Artifact, results: Results) -> None:
+def _write(path: Path, model: artifact.Artifact, results: Results) -> int:
     artifact.write(model.model, replace(model.metadata, results=results.to_json()), path)
     *_, name, version, _ = path.resolve().parts
+    if not version.isdigit():
+        print(f"goodcert evaluate: --write takes a file at <name>/<version>/model.onnx, got {path}")
+        return 2
     command = f"goodcert evaluate {name}/{version}/{path.name} --write"
     path.with_name("card.md").write_text(card.card(name, version, model, results, command), encoding="utf-8")
     print(f"wrote {path} and {path.with_name('card.md')}")
+    return 0

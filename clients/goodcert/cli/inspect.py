@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import onnx
-
 from goodcert import artifact, engine
 from goodcert.bounds.rules import RULES
 
@@ -19,8 +17,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(sorted(RULES)))
         return 0
     try:
-        model = onnx.load(options.file)
-        compiled = engine.compile(model)
+        compiled = engine.compile(options.file)
     except Exception as error:  # noqa: BLE001  whatever is wrong with a file is an answer here
         print(f"{options.file}: cannot be bounded: {error}")
         return 1

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def _chosen(argv: Sequence[str]) -> str | None:
     return next((word for word in argv if not word.startswith("-")), None)
 
 
-def _module(name: str, verb: Verb):  # type: ignore[no-untyped-def]
+def _module(name: str, verb: Verb) -> ModuleType:
     try:
         return importlib.import_module(f"goodcert.cli.{name}")
     except ModuleNotFoundError as error:

@@ -123,7 +123,15 @@ def http_options(base_url: str, api_key: str | None, timeout: float) -> dict[str
     """What an httpx client is made with; ValueError for an address, key or timeout that cannot work."""
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout}, expected seconds above 0")
-    return {"base_url": _address(base_url), "timeout": timeout, "headers": _authorization(api_key)}
+    address = _address(base_url)
+    # A proxy of the environment is for other machines; this one would not be found through it.
+    elsewhere = httpx.URL(address).host not in ("127.0.0.1", "::1", "localhost")
+    return {
+        "base_url": address,
+        "timeout": timeout,
+        "headers": _authorization(api_key),
+        "trust_env": elsewhere,
+    }
 
 
 @contextmanager

@@ -39,6 +39,10 @@ class Metadata:
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            got = getattr(self, name)
+            _require(isinstance(got, kind) and not isinstance(got, bool), name, got, f"a value of type {kind}")
+        _require(all(isinstance(label, str) for label in self.labels), "labels", self.labels, "names")
         _require(self.format_version == FORMAT_VERSION, "format_version", self.format_version, FORMAT_VERSION)
         _require(self.color in ("grey", "rgb"), "color", self.color, "grey or rgb")
         _require(self.resize in ("none", "area", "bilinear"), "resize", self.resize, "none, area or bilinear")
@@ -59,7 +63,7 @@ class Metadata:
     def to_props(self) -> dict[str, str]:
         """The entries of `metadata_props`: strings as they are, everything else as JSON."""
         return {
-            PREFIX + name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            PREFIX + name: value if isinstance(value, str) else json.dumps(value)
             for name, value in asdict(self).items()
         }
 
@@ -74,9 +78,22 @@ class Metadata:
                 "write the file with goodcert.artifact.write"
             )
         values = {name: _parse(name, text) for name, text in own.items()}
-        return cls(**{**values, "labels": tuple(values["labels"])})
+        if isinstance(values["labels"], list):
+            values["labels"] = tuple(values["labels"])
+        return cls(**values)
 
 
+_KINDS: Mapping[str, type] = {
+    "labels": tuple,
+    "height": int,
+    "width": int,
+    "epsilon": str,
+    "method": str,
+    "threshold": float,
+    "recipe": Mapping,
+    "results": Mapping,
+    "format_version": int,
+}
 _TEXT = frozenset({"color", "resize", "epsilon", "method"})
 
 

@@ -110,11 +110,13 @@ class Certifier:
     async def _ask(self, model: ServedModel, prepared: Prepared, deadline: float) -> Answer:
         size_bytes = sum(array.nbytes for array in prepared.ball)
         try:
-            return await model.batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
+            answer = await model.batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
         except EngineUnsound as error:
             self._metrics.unsound.inc()
             model.condemn(error)
             raise
+        model.require_sound()  # a neighbour may have shown meanwhile that nothing it says may be believed
+        return answer
 
 
 def _issue(model: ServedModel, image: Decoded, radius: Radius, scope: Scope, answer: Answer) -> Certificate:

@@ -44,6 +44,9 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         raise TooManyPixels from error
     except Exception as error:  # Pillow raises nine types and more on bad files
         raise NotAnImage from error
+    # The standard puts the header first, Pillow does not insist, and _loses_depth reads it there.
+    if image.format == "PNG" and data[12:16] != b"IHDR":
+        raise NotAnImage
     if image.width * image.height > max_pixels:
         raise TooManyPixels
     # A JPEG with several pictures in it comes back as format MPO.

@@ -15,7 +15,7 @@ from goodcert.serve.preprocess import Prepared
 
 
 class Engine(Protocol):
-    """A compiled model. Every row of an answer is the same to the bit whatever else is in the batch."""
+    """A compiled model. On a CPU every row of an answer is the same to the bit whatever else is in the batch."""
 
     @property
     def classes(self) -> int: ...
