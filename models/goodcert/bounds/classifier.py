@@ -10,7 +10,7 @@ from goodcert.bounds.confidence import (
     confidence_lower_bound,
     confidence_upper_bound,
 )
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import Program, prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import FLOAT32, Rounding
@@ -40,7 +40,7 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     """
     graph = peel_softmax(graph)
     last = graph.nodes[-1] if graph.nodes else None
-    if last and last.op in ("Gemm", "MatMul") and last.output == graph.outputs[0]:
+    if last and last.op in ("Gemm", "MatMul") and last.output == graph.outputs[0] and _is_dense(graph, last):
         weight = graph.constants[last.inputs[1]]
         weight = weight if last.attributes.get("transB", 0) else weight.T
         bias = graph.constants[last.inputs[2]] if len(last.inputs) > 2 else weight.new_zeros(weight.shape[0])
@@ -48,6 +48,12 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
         return body, weight, bias.reshape(-1).expand(weight.shape[0])
     classes = output_size(graph)
     return graph, torch.eye(classes), torch.zeros(classes)
+
+
+def _is_dense(graph: Graph, node: Node) -> bool:
+    """Whether it is a matrix of weights on the right."""
+    weight = graph.constants.get(node.inputs[1])
+    return weight is not None and weight.ndim == 2 and node.inputs[0] not in graph.constants
 
 
 def peel_softmax(graph: Graph) -> Graph:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Node:
-    """One operator. inputs: names, "" for an optional one left out. output: the one name it defines."""
+    """One operator. inputs: names, "" for an optional one left out. output: the one name it defines (a Split with
+    several is a node for each of them)."""
 
     op: str
     inputs: tuple[str, ...]
@@ -24,7 +25,8 @@ class Graph:
     """Nodes in an order in which every name is defined before it is used.
 
     input: name of the one input that varies; input_shape: its shape, None where it is free.
-    outputs: names in the file's order. constants: everything that does not vary, by name.
+    outputs: names in the file's order. constants: everything that does not vary, by name. opset: the version
+    of the standard operators whose meaning the nodes have.
     """
 
     input: str
@@ -32,6 +34,7 @@ class Graph:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Tensor]
+    opset: int = 17
 
     def users(self, name: str) -> int:
         """How often a value is read, by nodes or as an output of the graph."""
@@ -54,6 +57,9 @@ class Graph:
 
     def without(self, node: Node) -> "Graph":
         return replace(self, nodes=tuple(n for n in self.nodes if n is not node))
+
+    def replaced(self, node: Node, other: Node) -> "Graph":
+        return replace(self, nodes=tuple(other if n is node else n for n in self.nodes))
 
     def pruned(self) -> "Graph":
         """Without nodes and constants that no output depends on."""

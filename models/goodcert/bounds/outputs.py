@@ -27,7 +27,7 @@ def interval_outputs(
     """
     if lower.shape != upper.shape or not (lower <= upper).all():
         raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")
-    graph = read_graph(model)
+    graph = read_graph(model, lower.shape, rewrite=False)
     box = Interval(torch.from_numpy(lower.astype(np.float32)), torch.from_numpy(upper.astype(np.float32)))
     outputs = prepare(graph, FLOAT32)(box)
     if not within_range(graph, box):

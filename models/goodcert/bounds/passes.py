@@ -4,7 +4,7 @@ Each pass takes a graph and returns one. The result is what both ONNX Runtime an
 so whatever a fold rounds is rounded once for both, and the bound is about the numbers that are served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -14,13 +14,26 @@ from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 
 
-def normalise(graph: Graph) -> Graph:
-    """All passes, in order."""
-    for apply in (
-        fold_constants, drop_no_ops, plain_padding, plain_gemm, merge_bias, fold_batch_norm,
-    ):  # fmt: skip
+def normalise(graph: Graph, rewrite: bool = True) -> Graph:
+    """All passes, in order; without `rewrite` only those that round nothing."""
+    exact = (drop_no_ops, plain_padding)
+    for apply in (fold_constants, *exact, plain_gemm, merge_bias, fold_batch_norm) if rewrite else exact:
         graph = apply(graph)
     return graph.pruned()
+
+
+def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> Graph:
+    """A Reshape whose target is computed from the size of the batch gets the shape that was inferred for it,
+    with -1 for the one free axis."""
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        sizes = shapes.get(node.output, (None, None))
+        if node.op == "Reshape" and node.inputs[1] not in constants and sizes.count(None) <= 1 and 0 not in sizes:
+            name = f"{node.output}/shape"
+            constants[name] = torch.tensor([-1 if size is None else size for size in sizes])
+            node = replace(node, inputs=(node.inputs[0], name))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 # --- constants ----------------------------------------------------------------------------------------
@@ -63,10 +76,17 @@ _FOLDABLE: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
 # --- what does nothing in inference -------------------------------------------------------------------
 
 
+_FLOAT = 1
+"""Every value that varies is float32 already."""
+
+
 def drop_no_ops(graph: Graph) -> Graph:
     for node in graph.nodes:
-        if node.op == "Identity" or (node.op == "Dropout" and _inference(graph, node)):
+        nothing = node.op == "Identity" or (node.op == "Cast" and node.attributes.get("to") == _FLOAT)
+        if (nothing or (node.op == "Dropout" and _inference(graph, node))) and node.output not in graph.outputs:
             graph = graph.without(node).rewire(node.output, node.inputs[0])
+        elif nothing or node.op == "Dropout":
+            graph = graph.replaced(node, replace(node, op="Identity", inputs=node.inputs[:1], attributes={}))
     return graph
 
 
@@ -78,20 +98,16 @@ def _inference(graph: Graph, node: Node) -> bool:
 
 
 def plain_padding(graph: Graph) -> Graph:
-    """auto_pad spelled out; SAME would need the sizes of the images. Dilations of pools are dropped where
-    they are 1: older opsets, which are written, do not know them."""
+    """auto_pad spelled out where that does not need the sizes of the images. Dilations of pools are dropped where
+    they are 1: older opsets do not know them."""
 
     def plain(node: Node) -> Node:
         rest = dict(node.attributes)
         if node.op == "AveragePool" and set(rest.get("dilations", [1])) == {1}:
             rest.pop("dilations", None)
-        auto_pad = rest.pop("auto_pad", "NOTSET")
-        if auto_pad == "VALID":
-            rest.pop("pads", None)
-        elif auto_pad != "NOTSET":
-            raise Unsupported(
-                f"node {node.name!r} ({node.op}): auto_pad {node.attributes['auto_pad']}, expected explicit pads"
-            )
+        if rest.get("auto_pad") in ("VALID", "NOTSET"):
+            if rest.pop("auto_pad") == "VALID":
+                rest.pop("pads", None)
         return replace(node, attributes=rest)
 
     return replace(graph, nodes=tuple(plain(node) for node in graph.nodes))

@@ -1,5 +1,7 @@
 """From an ONNX model to a graph; whatever is not understood is refused by name."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -7,25 +9,51 @@ import torch
 from onnx import helper, numpy_helper
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.folding import Shape, fold
 from goodcert.bounds.graph import Graph, Node
-from goodcert.bounds.passes import normalise
+from goodcert.bounds.passes import fixed_reshapes, normalise
 
 OLDEST_OPSET = 7
 
 
-def read_graph(model: onnx.ModelProto) -> Graph:
+def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, rewrite: bool = True) -> Graph:
     """The normalised graph of a model with one float32 input that varies.
 
+    shape: of the input, where the file leaves it open. rewrite: whether weights may be rounded anew to make
+    the graph simpler; the result, not the file, is then what must run.
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
     or sparse weights, weights that are not finite, more than one input, operators that no pass removes.
     """
     _check_model(model)
-    proto = model.graph
-    constants = {init.name: _tensor(init) for init in proto.initializer}
-    name, shape = _only_input(proto, set(constants))
-    outputs = tuple(output.name for output in proto.output)
-    nodes = tuple(_node(node, position) for position, node in enumerate(proto.node))
-    return normalise(Graph(name, shape, outputs, nodes, constants))
+    for position, node in enumerate(model.graph.node):
+        _check_node(node, position)
+    constants = {init.name: _tensor(init) for init in model.graph.initializer if _is_weight(init)}
+    name, input_shape = _only_input(model.graph, {init.name for init in model.graph.initializer})
+    folded, shapes = fold(model, shape)
+    constants |= {init.name: _tensor(init) for init in _used(folded.graph) if init.name not in constants}
+    opset = opset_of(model)
+    nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
+    outputs = tuple(output.name for output in folded.graph.output)
+    graph = Graph(name, tuple(shape or input_shape), outputs, tuple(nodes), constants, opset)
+    return normalise(fixed_reshapes(graph, shapes), rewrite)
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+
+
+def _is_weight(init: onnx.TensorProto) -> bool:
+    """What may stand in a graph as it is; other types are looked at only where something reads them."""
+    return init.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL) or (
+        init.data_location == onnx.TensorProto.EXTERNAL
+    )
+
+
+def _used(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """The initializers that something still reads after folding."""
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    return [init for init in graph.initializer if init.name in read]
 
 
 def _check_model(model: onnx.ModelProto) -> None:
@@ -73,16 +101,48 @@ def _tensor(init: onnx.TensorProto) -> torch.Tensor:
     return value
 
 
-def _node(proto: onnx.NodeProto, position: int) -> Node:
+def _check_node(proto: onnx.NodeProto, position: int) -> None:
     name = proto.name or f"#{position}"
     if proto.domain not in ("", "ai.onnx"):
         raise Unsupported(f"node {name!r} ({proto.op_type}): domain {proto.domain!r}, expected the standard one")
-    # Only Dropout and BatchNormalization leave optional outputs that inference does not need.
+    if any(attribute.type in _GRAPHS for attribute in proto.attribute):
+        raise Unsupported(f"node {name!r} ({proto.op_type}): control flow is not supported")
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _nodes(proto: onnx.NodeProto, position: int, shapes: Mapping[str, Shape], opset: int) -> list[Node]:
+    """One node for one output: a Split is read as a node for each of its parts."""
+    name = proto.name or f"#{position}"
+    attributes = {attribute.name: _attribute(name, proto, attribute) for attribute in proto.attribute}
+    inputs = _without_trailing_blanks(proto.input)
+    if proto.op_type == "Split":
+        parts = [{**attributes, "part": i, "parts": len(proto.output)} for i in range(len(proto.output))]
+        return [Node("Split", inputs, o, a, name) for o, a in zip(proto.output, parts, strict=True) if o]
+    # Only Dropout leaves an optional output that inference does not need.
     used = [output for output in proto.output if output]
     if len(used) > 1 and proto.op_type != "Dropout":
         raise Unsupported(f"node {name!r} ({proto.op_type}): {len(used)} outputs, expected one")
-    attributes = {attribute.name: _attribute(name, proto, attribute) for attribute in proto.attribute}
-    return Node(proto.op_type, tuple(proto.input), used[0], attributes, name)
+    node = Node(proto.op_type, inputs, used[0], attributes, name)
+    return _last_axis(node, shapes) if opset < 13 and node.op in ("Softmax", "LogSoftmax") else [node]
+
+
+def _without_trailing_blanks(names: Sequence[str]) -> tuple[str, ...]:
+    kept = list(names)
+    while kept and not kept[-1]:
+        kept.pop()
+    return tuple(kept)
+
+
+def _last_axis(node: Node, shapes: Mapping[str, Shape]) -> list[Node]:
+    """Before opset 13 a softmax ran over all axes from the given one on, taken together."""
+    axis, shape = node.attributes.get("axis", 1), shapes.get(node.inputs[0])
+    if shape is None:
+        raise Unsupported(f"node {node.name!r} ({node.op}): input of unknown rank, expected a known one")
+    if axis % len(shape) != len(shape) - 1:
+        raise Unsupported(f"node {node.name!r} ({node.op}): over several axes, expected only the last one")
+    return [replace(node, attributes={**node.attributes, "axis": axis if axis < 0 else len(shape) - 1})]
 
 
 def _attribute(name: str, node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:

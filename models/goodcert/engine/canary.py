@@ -21,7 +21,7 @@ from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
-from goodcert.bounds.rules import convolution
+from goodcert.bounds.affine import convolution
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.errors import EngineError
 from goodcert.engine.prediction import Predictor
