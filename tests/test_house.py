@@ -21,7 +21,7 @@ ALLOWED = {
     "client": set(),
     "engine": {"artifact", "bounds"},
     "training": {"artifact", "bounds", "data", "engine", "nets"},
-    "evaluation": {"artifact", "bounds", "data", "engine"},
+    "evaluation": {"artifact", "bounds", "data", "engine", "nets"},
     "serve": {"artifact", "bounds", "engine", "zoo"},
 }
 FORBIDDEN_LIBRARIES = {

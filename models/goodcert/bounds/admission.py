@@ -7,6 +7,7 @@ import torch
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
+from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import FLOAT32, MAX_MAGNITUDE, MAX_ROW_SUM
 
 
@@ -27,7 +28,11 @@ def _row_sums(graph: Graph) -> Iterator[float]:
         if node.op in ("Conv", "Gemm", "MatMul"):
             weight = graph.constants[node.inputs[1]].double().abs()
             by_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))
-            yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max())
+            yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max()) * abs(
+                node.attributes.get("alpha", 1.0)
+            )
+        if node.op == "BatchNormalization":
+            yield float(norm_statistics(node, [graph.constants[n] for n in node.inputs[1:]]).scale.abs().max())
 
 
 def pixel_cube(graph: Graph) -> Interval:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
+from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import Rounding
 from goodcert.bounds.rule import (
     Constants,
@@ -28,13 +29,13 @@ Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A linear map: (x, weight, bias or None)."""
 
 
-def affine(apply: Apply, weight: Tensor, bias: Tensor, fan_in: int, rounding: Rounding, extra: int = 0) -> Transform:
+def affine(apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding) -> Transform:
     """m = W mu + b, R = |W| r, with the radius inflated for rounding (see rounding.py).
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
-    extra: roundings on a path besides those of the fan_in products and sums.
+    terms: the most roundings on a path, the number of products per output and one at least.
     """
-    absolute, terms = weight.abs(), fan_in + 1 + extra
+    absolute = weight.abs()
     margin = rounding.bias_radius(bias, terms)
 
     def transform(x: Interval) -> Interval:
@@ -57,7 +58,7 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
     require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
     apply = convolution(node.attributes, weight.ndim - 2)
-    return affine(apply, weight, bias, prod(weight.shape[1:]), rounding)
+    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding)
 
 
 def convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
@@ -100,7 +101,7 @@ def conv_transpose(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
     require(node, 1 <= dims <= 3, "one to three dimensions")
     bias = weight.new_zeros(weight.shape[1] * groups) if bias is None else bias
     fan_in = weight.shape[0] // groups * prod(weight.shape[2:])
-    return affine(transposed_convolution(node.attributes, dims), weight, bias, fan_in, rounding)
+    return affine(transposed_convolution(node.attributes, dims), weight, bias, fan_in + 1, rounding)
 
 
 def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
@@ -144,13 +145,13 @@ def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     alpha, beta = number(node, "alpha", 1.0), number(node, "beta", 1.0)
     weight = _scaled(node, weight if node.attributes.get("transB", 0) else weight.T, alpha)
     bias = weight.new_zeros(1) if bias is None else _scaled(node, bias, beta)
-    outputs, extra = weight.shape[0], 0 if alpha == beta == 1 else 3
+    outputs, terms = weight.shape[0], weight.shape[1] + (1 if alpha == beta == 1 else 4)
     if bias.ndim < 2 or bias.shape[0] == 1:
         bias = bias.reshape(-1)
         require(node, len(bias) in (1, outputs), f"a bias of 1 or {outputs} numbers for every row")
         bias = bias.expand(outputs)
     apply = dense_by_column if node.attributes.get("transA", 0) else dense
-    return affine(apply, weight, bias, weight.shape[1], rounding, extra)
+    return affine(apply, weight, bias, terms, rounding)
 
 
 def _scaled(node: Node, value: Tensor, factor: float) -> Tensor:
@@ -178,12 +179,12 @@ def matmul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     left, right = inputs
     if left is not None:
         zero = left.new_zeros(1)
-        return affine(lambda x, w, b: _plus(torch.matmul(w, x), b), left, zero, left.shape[-1], rounding)
+        return affine(lambda x, w, b: _plus(torch.matmul(w, x), b), left, zero, left.shape[-1] + 1, rounding)
     weight = constant_of(node, right)
     if weight.ndim == 2:
-        return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0], rounding)
+        return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0] + 1, rounding)
     fan_in = weight.shape[-2] if weight.ndim > 1 else weight.shape[0]
-    return affine(lambda x, w, b: _plus(torch.matmul(x, w), b), weight, weight.new_zeros(1), fan_in, rounding)
+    return affine(lambda x, w, b: _plus(torch.matmul(x, w), b), weight, weight.new_zeros(1), fan_in + 1, rounding)
 
 
 def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
@@ -192,31 +193,23 @@ def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
 
 # --- normalization with fixed statistics --------------------------------------------------------------
 
-_NORM_OPERATIONS = 16
-
-
 def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """y = s (x - mean) + beta per channel, s = gamma / sqrt(variance + epsilon), at both ends in float64.
-
-    However it is arranged (s x + (beta - s mean) included), no path has more than nine roundings, each of at
-    most u of |s| (|x| + |mean|) + |beta|: 16 u of that is the margin. That nothing underflows on the way to
-    s is asked of the statistics.
-    """
-    require(node, not node.attributes.get("training_mode", 0) and node.attributes.get("spatial", 1) == 1, "inference")
-    gamma, beta, mean, variance = (constant_of(node, value).double() for value in inputs[1:5])
-    variance = variance + number(node, "epsilon", 1e-5)
-    scale = gamma / variance.sqrt()
-    for value in (gamma, scale):
-        usual = (value == 0) | ((value.abs() >= 2.0**-40) & (value.abs() <= 2.0**20))
-        require(node, bool(usual.all()), "a scale from 2^-40 to 2^20")
-    require(node, bool(((variance >= 2.0**-80) & (variance <= 2.0**80)).all()), "a variance from 2^-80 to 2^80")
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
+    arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""
+    statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
+    terms = 10
+    scale, shift = statistics.scale.float(), statistics.shift.float()
+    margin = rounding.bias_radius(statistics.magnitude.float(), terms)
 
     def transform(x: Interval) -> Interval:
-        shape = [-1] + [1] * (x.lower.ndim - 2)
-        s, b, m = (value.reshape(shape) for value in (scale, beta, mean))
-        first, second = (s * (end.double() - m) + b for end in x)
-        size = s.abs() * (x.magnitude.double() + m.abs()) + b.abs()
-        margin = size * (_NORM_OPERATIONS * rounding.unit) + rounding.tiny
-        return Interval((first.minimum(second) - margin).float(), (first.maximum(second) + margin).float())
+        def channels(values: Tensor) -> Tensor:
+            return values.reshape(-1, *[1] * (x.lower.ndim - 2))
+
+        mu = x.centre
+        centre = mu * channels(scale) + channels(shift)
+        radius = rounding.inflate(mu, x.radius(mu), terms) * channels(scale.abs())
+        if margin is not None:
+            radius = radius + channels(margin)
+        return Interval(centre - radius, centre + radius)
 
     return transform

@@ -16,20 +16,27 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import FLOAT32, Rounding
 
 
-class BoundModule(nn.Module):
-    """From float32 boxes (N, C, H, W) to (confidence_upper_bound (N,), confidence_lower_bound (N,),
-    margins (N, K, K)), all float64 and covering float32 rounding. Nothing in it depends on the batch, so it
-    can be exported with torch.onnx and run elsewhere."""
+class MarginModule(nn.Module):
+    """From float32 boxes (N, C, H, W) to guaranteed margins (N, K, K), float64, covering float32 rounding.
+    Nothing in it depends on the batch, so it can be exported with torch.onnx and run elsewhere."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self._body, weight, bias = split(graph)
-        self._program = prepare(self._body, FLOAT32)
+        body, weight, bias = split(graph)
+        self._program = prepare(body, FLOAT32)
         self._differences = LogitDifferences(weight.double(), bias.double(), FLOAT32)
 
-    def forward(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
         (x,) = self._program(Interval(lower, upper))
-        margins = self._differences(Interval(x.lower.double(), x.upper.double()))
+        return self._differences(Interval(x.lower.double(), x.upper.double()))
+
+
+class BoundModule(MarginModule):
+    """The same with the bounds made of them: (confidence_upper_bound (N,), confidence_lower_bound (N,),
+    margins (N, K, K)), all float64."""
+
+    def forward(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        margins = super().forward(lower, upper)
         return confidence_upper_bound(margins), confidence_lower_bound(margins), margins
 
 
@@ -40,20 +47,23 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     """
     graph = peel_softmax(graph)
     last = graph.nodes[-1] if graph.nodes else None
-    if last and last.op in ("Gemm", "MatMul") and last.output == graph.outputs[0] and _is_dense(graph, last):
-        weight = graph.constants[last.inputs[1]]
-        weight = weight if last.attributes.get("transB", 0) else weight.T
-        bias = graph.constants[last.inputs[2]] if len(last.inputs) > 2 else weight.new_zeros(weight.shape[0])
-        body = replace(graph, outputs=(last.inputs[0],)).pruned()
-        return body, weight, bias.reshape(-1).expand(weight.shape[0])
-    classes = output_size(graph)
-    return graph, torch.eye(classes), torch.zeros(classes)
+    if last is None or not _is_dense(graph, last):
+        classes, device = output_size(graph), _device(graph)
+        return graph, torch.eye(classes, device=device), torch.zeros(classes, device=device)
+    weight = graph.constants[last.inputs[1]]
+    weight = weight if last.attributes.get("transB", 0) else weight.T
+    named = len(last.inputs) > 2 and last.inputs[2]
+    bias = graph.constants[last.inputs[2]].reshape(-1) if named else weight.new_zeros(1)
+    body = replace(graph, outputs=(last.inputs[0],)).pruned()
+    return body, weight, bias.expand(weight.shape[0])
 
 
 def _is_dense(graph: Graph, node: Node) -> bool:
-    """Whether it is a matrix of weights on the right."""
-    weight = graph.constants.get(node.inputs[1])
-    return weight is not None and weight.ndim == 2 and node.inputs[0] not in graph.constants
+    """Whether it is a dense layer: a matrix of weights on the right, and one bias for all rows."""
+    if node.op not in ("Gemm", "MatMul") or node.attributes.keys() - {"transB"}:
+        return False
+    weight, bias = (graph.constants.get(name) for name in (*node.inputs[1:], "")[:2])
+    return weight is not None and weight.ndim == 2 and (bias is None or bias.numel() == bias.shape[-1:].numel())
 
 
 def peel_softmax(graph: Graph) -> Graph:
@@ -66,11 +76,13 @@ def peel_softmax(graph: Graph) -> Graph:
 
 def output_size(graph: Graph) -> int:
     """How many numbers the graph computes for one image."""
-    shape = [size or 1 for size in graph.input_shape]
-    device = next(iter(graph.constants.values())).device if graph.constants else None
-    image = torch.zeros(shape, device=device)
+    image = torch.zeros([1, *(size or 1 for size in graph.input_shape[1:])], device=_device(graph))
     (x,) = prepare(graph, FLOAT32)(Interval(image, image))
     return x.lower[0].numel()
+
+
+def _device(graph: Graph) -> torch.device:
+    return next((value.device for value in graph.constants.values()), torch.device("cpu"))
 
 
 def training_margins(body: Program, weight: Tensor, bias: Tensor, box: Interval, rounding: Rounding) -> Tensor:

@@ -25,8 +25,9 @@ class Graph:
     """Nodes in an order in which every name is defined before it is used.
 
     input: name of the one input that varies; input_shape: its shape, None where it is free.
-    outputs: names in the file's order. constants: everything that does not vary, by name. opset: the version
-    of the standard operators whose meaning the nodes have.
+    outputs: names in the file's order. constants: everything that does not vary, by name.
+    ranks: how many axes a value has, where shape inference could tell. opset: the version of the standard
+    operators whose meaning the nodes have.
     """
 
     input: str
@@ -34,7 +35,15 @@ class Graph:
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Tensor]
+    ranks: Mapping[str, int] = field(default_factory=dict)
     opset: int = 17
+
+    def fresh(self, name: str) -> str:
+        """`name`, or a longer one where it is taken."""
+        taken = {self.input, *self.constants, *(node.output for node in self.nodes)}
+        while name in taken:
+            name += "'"
+        return name
 
     def users(self, name: str) -> int:
         """How often a value is read, by nodes or as an output of the graph."""
@@ -58,9 +67,6 @@ class Graph:
     def without(self, node: Node) -> "Graph":
         return replace(self, nodes=tuple(n for n in self.nodes if n is not node))
 
-    def replaced(self, node: Node, other: Node) -> "Graph":
-        return replace(self, nodes=tuple(other if n is node else n for n in self.nodes))
-
     def pruned(self) -> "Graph":
         """Without nodes and constants that no output depends on."""
         needed, nodes = set(self.outputs), []
@@ -70,3 +76,11 @@ class Graph:
                 nodes.append(node)
         constants = {name: value for name, value in self.constants.items() if name in needed}
         return replace(self, nodes=tuple(reversed(nodes)), constants=constants)
+
+
+def sums_branches(graph: Graph) -> bool:
+    """Whether some node adds or subtracts two values that both vary."""
+    return any(
+        node.op in ("Add", "Sub", "Sum") and sum(name not in graph.constants for name in node.inputs) > 1
+        for node in graph.nodes
+    )

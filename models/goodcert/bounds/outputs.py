@@ -22,16 +22,23 @@ def interval_outputs(
     """(lower, upper): for every output of the graph, in its order, bounds over all inputs in the box.
 
     lower, upper: float32, of the shape of the graph's one input, lower <= upper. The bounds hold in exact
-    arithmetic and for any IEEE float32 evaluation; they are infinite where a value could overflow. Raises
-    `Unsupported` for a graph that cannot be bounded and ValueError for a box that is none.
+    arithmetic and for any IEEE float32 evaluation of the model as it is written; they are infinite where a
+    value could overflow. Operators on constants alone are evaluated once, in float32. Raises `Unsupported`
+    for a graph that cannot be bounded and ValueError for a box that is none.
     """
-    if lower.shape != upper.shape or not (lower <= upper).all():
-        raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")
-    graph = read_graph(model, lower.shape, rewrite=False)
-    box = Interval(torch.from_numpy(lower.astype(np.float32)), torch.from_numpy(upper.astype(np.float32)))
+    _check_box(lower, upper)
+    graph = read_graph(model, lower.shape, fold_weights=False)
+    box = Interval(torch.from_numpy(lower), torch.from_numpy(upper))
     outputs = prepare(graph, FLOAT32)(box)
     if not within_range(graph, box):
         return [np.full(x.lower.shape, -np.inf, np.float32) for x in outputs], [
             np.full(x.upper.shape, np.inf, np.float32) for x in outputs
         ]
     return [x.lower.numpy() for x in outputs], [x.upper.numpy() for x in outputs]
+
+
+def _check_box(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> None:
+    if lower.dtype != np.float32 or upper.dtype != np.float32:  # rounding another dtype could shrink the box
+        raise ValueError(f"got a box of {lower.dtype} and {upper.dtype}, expected float32")
+    if lower.shape != upper.shape or not (lower <= upper).all():
+        raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")

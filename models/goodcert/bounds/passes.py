@@ -12,12 +12,15 @@ from torch import Tensor
 
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
+from goodcert.bounds.norm import norm_statistics
 
 
-def normalise(graph: Graph, rewrite: bool = True) -> Graph:
-    """All passes, in order; without `rewrite` only those that round nothing."""
-    exact = (drop_no_ops, plain_padding)
-    for apply in (fold_constants, *exact, plain_gemm, merge_bias, fold_batch_norm) if rewrite else exact:
+def normalise(graph: Graph, *, fold_weights: bool) -> Graph:
+    """All passes, in order. Without `fold_weights` those are left out that round weights anew: the graph
+    then computes what the file says, layer by layer."""
+    for apply in (fold_constants, drop_no_ops, plain_padding):
+        graph = apply(graph)
+    for apply in (scale_gemm, merge_bias, fold_batch_norm) if fold_weights else ():
         graph = apply(graph)
     return graph.pruned()
 
@@ -76,18 +79,18 @@ _FOLDABLE: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
 # --- what does nothing in inference -------------------------------------------------------------------
 
 
-_FLOAT = 1
-"""Every value that varies is float32 already."""
+_FLOAT = 1  # in ONNX's numbering of types
 
 
 def drop_no_ops(graph: Graph) -> Graph:
-    for node in graph.nodes:
-        nothing = node.op == "Identity" or (node.op == "Cast" and node.attributes.get("to") == _FLOAT)
-        if (nothing or (node.op == "Dropout" and _inference(graph, node))) and node.output not in graph.outputs:
-            graph = graph.without(node).rewire(node.output, node.inputs[0])
-        elif nothing or node.op == "Dropout":
-            graph = graph.replaced(node, replace(node, op="Identity", inputs=node.inputs[:1], attributes={}))
+    while node := next((node for node in graph.nodes if _does_nothing(graph, node)), None):
+        graph = graph.without(node).rewire(node.output, node.inputs[0])
     return graph
+
+
+def _does_nothing(graph: Graph, node: Node) -> bool:
+    to_float32 = node.op == "Cast" and node.attributes.get("to") == _FLOAT  # as every value that varies is
+    return node.op == "Identity" or to_float32 or (node.op == "Dropout" and _inference(graph, node))
 
 
 def _inference(graph: Graph, node: Node) -> bool:
@@ -116,28 +119,26 @@ def plain_padding(graph: Graph) -> Graph:
 # --- affine layers ------------------------------------------------------------------------------------
 
 
-def plain_gemm(graph: Graph) -> Graph:
-    """Gemm with alpha, beta and transA at their defaults: the factors go into the weights, once."""
-    constants = dict(graph.constants)
-    nodes = tuple(_plain_gemm(node, constants) if node.op == "Gemm" else node for node in graph.nodes)
-    return replace(graph, nodes=nodes, constants=constants)
+def scale_gemm(graph: Graph) -> Graph:
+    """Gemm with alpha and beta at their defaults: the factors go into the weights, once."""
+    for node in [node for node in graph.nodes if node.op == "Gemm"]:
+        graph = _scaled(graph, node)
+    return graph
 
 
-def _plain_gemm(node: Node, constants: dict[str, Tensor]) -> Node:
-    rest = dict(node.attributes)
-    factors = rest.pop("alpha", 1.0), rest.pop("beta", 1.0)
+def _scaled(graph: Graph, node: Node) -> Graph:
+    rest, inputs, constants = dict(node.attributes), list(node.inputs), dict(graph.constants)
     if rest.pop("transA", 0):
         raise Unsupported(f"node {node.name!r} (Gemm): transA, expected the images in rows")
-    inputs = list(node.inputs)
-    for position, factor in enumerate(factors, start=1):
-        if factor == 1 or position >= len(inputs) or not inputs[position]:
+    for position, attribute in ((1, "alpha"), (2, "beta")):
+        factor = rest.pop(attribute, 1.0)
+        if factor == 1 or inputs[position : position + 1] in ([], [""]) or inputs[position] not in constants:
             continue
-        if inputs[position] not in constants:
-            raise Unsupported(f"node {node.name!r} (Gemm): an operand that varies where weights are expected")
-        scaled = f"{node.output}/scaled{position}"
-        constants[scaled] = (constants[inputs[position]].double() * factor).float()
-        inputs[position] = scaled
-    return replace(node, inputs=tuple(inputs), attributes=rest)
+        name = graph.fresh(f"{node.output}/scaled{position}")
+        constants[name] = (constants[inputs[position]].double() * factor).float()
+        inputs[position] = name
+    plain = replace(node, inputs=tuple(inputs), attributes=rest)
+    return replace(graph, nodes=tuple(plain if n is node else n for n in graph.nodes), constants=constants)
 
 
 def merge_bias(graph: Graph) -> Graph:
@@ -153,61 +154,36 @@ def merge_bias(graph: Graph) -> Graph:
 
 
 def _is_bias(graph: Graph, matmul: Node, name: str) -> bool:
+    """Gemm takes matrices only, so the images must be known to come as rows of one."""
     weight, bias = graph.constants.get(matmul.inputs[1]), graph.constants.get(name)
-    # A matrix on the right could still meet stacked matrices on the left, which Gemm does not take; bounded
-    # classifiers reach a dense layer as (N, features), and anything else is refused when it is run.
-    return weight is not None and bias is not None and weight.ndim == 2 and bias.shape == weight.shape[1:]
+    if weight is None or bias is None or graph.ranks.get(matmul.inputs[0]) != 2:
+        return False
+    return weight.ndim == 2 and bias.shape == weight.shape[1:]
 
 
 # --- batch normalization ------------------------------------------------------------------------------
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """Into the layer before where only the norm reads it, else into a product and a sum."""
+    """Into the layer before, where only the norm reads it; elsewhere it stays and is bounded by its rule."""
     for node in [node for node in graph.nodes if node.op == "BatchNormalization"]:
-        scale, shift = _scale_and_shift(graph, node)
         before = graph.producer(node.inputs[0])
         if before and before.op in ("Conv", "Gemm") and graph.users(node.inputs[0]) == 1:
-            graph = _into_layer(graph, before, node, scale, shift)
-        else:
-            graph = _into_product(graph, node, scale, shift)
+            graph = _into_layer(graph, before, node)
     return graph
 
 
-def _scale_and_shift(graph: Graph, node: Node) -> tuple[Tensor, Tensor]:
-    """float64 (C,): y = scale x + shift."""
-    attributes = {k: v for k, v in node.attributes.items() if k not in ("momentum", "epsilon")}
-    if attributes.pop("training_mode", 0) or attributes.pop("spatial", 1) != 1 or attributes:
-        raise Unsupported(f"node {node.name!r} (BatchNormalization): {attributes}, expected inference, spatial")
-    if any(name not in graph.constants for name in node.inputs[1:]):
-        raise Unsupported(f"node {node.name!r} (BatchNormalization): expected constant statistics")
-    gamma, beta, mean, variance = (graph.constants[name].double() for name in node.inputs[1:])
-    scale = gamma / torch.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    shift = beta - mean * scale
-    if not (torch.isfinite(scale).all() and torch.isfinite(shift).all()):
-        raise Unsupported(f"node {node.name!r} (BatchNormalization): scale or shift is not finite")
-    return scale, shift
-
-
-def _into_layer(graph: Graph, layer: Node, norm: Node, scale: Tensor, shift: Tensor) -> Graph:
+def _into_layer(graph: Graph, layer: Node, norm: Node) -> Graph:
+    if any(name not in graph.constants for name in (*norm.inputs[1:], *filter(None, layer.inputs[1:]))):
+        return graph  # refused by their rules
+    statistics = norm_statistics(norm, [graph.constants[name] for name in norm.inputs[1:]])
     weight = graph.constants[layer.inputs[1]].double()
     rows_first = layer.op == "Conv" or bool(layer.attributes.get("transB", 0))
-    folded = weight * (scale.reshape(-1, *[1] * (weight.ndim - 1)) if rows_first else scale)
+    scale = statistics.scale.reshape(-1, *[1] * (weight.ndim - 1)) if rows_first else statistics.scale
     old = graph.constants[layer.inputs[2]].double() if len(layer.inputs) > 2 and layer.inputs[2] else 0.0
-    names = f"{norm.output}/weight", f"{norm.output}/bias"
+    names = graph.fresh(f"{norm.output}/weight"), graph.fresh(f"{norm.output}/bias")
     merged = replace(layer, inputs=(layer.inputs[0], *names), output=norm.output)
     nodes = tuple(merged if n is norm else n for n in graph.nodes if n is not layer)
-    constants = {names[0]: folded.float(), names[1]: (old * scale + shift).float()}
+    bias = old * statistics.scale + statistics.shift
+    constants = {names[0]: (weight * scale).float(), names[1]: bias.float()}
     return replace(graph, nodes=nodes, constants={**graph.constants, **constants})
-
-
-def _into_product(graph: Graph, norm: Node, scale: Tensor, shift: Tensor) -> Graph:
-    names = f"{norm.output}/scale", f"{norm.output}/shift"
-    # Without shape inference the rank is unknown; only images (N, C, H, W) are normalised outside layers.
-    constants = {names[0]: scale.float().reshape(-1, 1, 1), names[1]: shift.float().reshape(-1, 1, 1)}
-    product = Node("Mul", (norm.inputs[0], names[0]), f"{norm.output}/product", {}, norm.name)
-    total = Node("Add", (product.output, names[1]), norm.output, {}, norm.name)
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        nodes.extend((product, total) if node is norm else (node,))
-    return replace(graph, nodes=tuple(nodes), constants={**graph.constants, **constants})

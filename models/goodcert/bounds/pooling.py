@@ -112,7 +112,7 @@ def windows(
 def global_average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
         axes = tuple(range(2, x.lower.ndim))
-        return mean(lambda t: t.mean(axes, keepdim=True), prod(x.lower.shape[2:]), rounding)(x)
+        return mean(lambda t: t.mean(axes, keepdim=True), int(prod(x.lower.shape[2:])), rounding)(x)
 
     return transform
 

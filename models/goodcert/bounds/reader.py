@@ -13,55 +13,74 @@ from goodcert.bounds.folding import Shape, fold
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.passes import fixed_reshapes, normalise
 
-OLDEST_OPSET = 7
+OLDEST_OPSET, NEWEST_OPSET = 7, 28
+"""What the rules were reviewed against; a newer opset may have given an operator another meaning."""
 
 
-def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, rewrite: bool = True) -> Graph:
+def read_graph(
+    model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True
+) -> Graph:
     """The normalised graph of a model with one float32 input that varies.
 
-    shape: of the input, where the file leaves it open. rewrite: whether weights may be rounded anew to make
-    the graph simpler; the result, not the file, is then what must run.
+    shape: of the input, where the file leaves it open; ValueError if the file says otherwise.
+    fold_weights: fold scales and batch norms into the weights before them, as `passes.normalise` says.
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
-    or sparse weights, weights that are not finite, more than one input, operators that no pass removes.
+    or sparse weights, weights that are not finite, more than one input, outputs that do not vary.
     """
     _check_model(model)
-    for position, node in enumerate(model.graph.node):
-        _check_node(node, position)
-    constants = {init.name: _tensor(init) for init in model.graph.initializer if _is_weight(init)}
-    name, input_shape = _only_input(model.graph, {init.name for init in model.graph.initializer})
+    name, stated = _only_input(model.graph, {init.name for init in model.graph.initializer})
+    if shape is not None:
+        _check_shape(shape, stated)
     folded, shapes = fold(model, shape)
-    constants |= {init.name: _tensor(init) for init in _used(folded.graph) if init.name not in constants}
-    opset = opset_of(model)
+    constants = {init.name: _tensor(init) for init in _read(folded.graph)}
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
     nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
+    ranks = {name: len(sizes) for name, sizes in shapes.items()}
     outputs = tuple(output.name for output in folded.graph.output)
-    graph = Graph(name, tuple(shape or input_shape), outputs, tuple(nodes), constants, opset)
-    return normalise(fixed_reshapes(graph, shapes), rewrite)
+    graph = Graph(name, tuple(shape or stated), outputs, tuple(nodes), constants, ranks, opset)
+    return _checked(normalise(fixed_reshapes(graph, shapes), fold_weights=fold_weights))
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+def _check_shape(given: Sequence[int], stated: Shape) -> None:
+    fits = len(stated) == len(given) and all(s in (None, g) for s, g in zip(stated, given, strict=True))
+    if not fits:
+        raise ValueError(f"got a box of shape {tuple(given)}, expected {stated}")
 
 
-def _is_weight(init: onnx.TensorProto) -> bool:
-    """What may stand in a graph as it is; other types are looked at only where something reads them."""
-    return init.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL) or (
-        init.data_location == onnx.TensorProto.EXTERNAL
-    )
+def _read(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """The constants that something reads."""
+    names = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    return [init for init in graph.initializer if init.name in names]
 
 
-def _used(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    """The initializers that something still reads after folding."""
-    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    return [init for init in graph.initializer if init.name in read]
+def _checked(graph: Graph) -> Graph:
+    for name, value in graph.constants.items():
+        _require_finite(name, value)
+    constant = [name for name in graph.outputs if name in graph.constants]
+    if constant:
+        raise Unsupported(f"outputs {constant} do not depend on the input, expected outputs that vary")
+    return graph
+
+
+def _require_finite(name: str, value: torch.Tensor) -> None:
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise Unsupported(f"weights {name!r} hold NaN or infinity, expected finite numbers")
 
 
 def _check_model(model: onnx.ModelProto) -> None:
+    for position, node in enumerate(model.graph.node):
+        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
+            raise Unsupported(f"node {node.name or f'#{position}'!r} ({node.op_type}): ONNX has no such operator")
+    for init in model.graph.initializer:
+        if init.data_location == onnx.TensorProto.EXTERNAL:
+            raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise Unsupported(f"the file is not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_opset(model)
+    for position, node in enumerate(model.graph.node):
+        _check_node(node, position)
     if model.functions:
         raise Unsupported(f"model functions are not supported, got {[f.name for f in model.functions]}")
     if model.graph.sparse_initializer:
@@ -69,12 +88,11 @@ def _check_model(model: onnx.ModelProto) -> None:
 
 
 def _check_opset(model: onnx.ModelProto) -> None:
-    newest = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain not in ("", "ai.onnx"):
             continue  # refused where a node uses it
-        if not OLDEST_OPSET <= opset.version <= newest:
-            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {newest}")
+        if not OLDEST_OPSET <= opset.version <= NEWEST_OPSET:
+            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
 
 
 def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple[int | None, ...]]:
@@ -90,14 +108,11 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
 
 
 def _tensor(init: onnx.TensorProto) -> torch.Tensor:
-    if init.data_location == onnx.TensorProto.EXTERNAL:
-        raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
     if init.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
         kind = onnx.TensorProto.DataType.Name(init.data_type)
         raise Unsupported(f"weights {init.name!r} are {kind}, expected FLOAT (or INT64 shapes)")
     value = torch.from_numpy(numpy_helper.to_array(init).copy())
-    if value.is_floating_point() and not torch.isfinite(value).all():
-        raise Unsupported(f"weights {init.name!r} hold NaN or infinity, expected finite numbers")
+    _require_finite(init.name, value)
     return value
 
 

@@ -38,6 +38,10 @@ The real-valued y satisfies the same inequalities with its own rounding error se
 **Average pooling** is the affine layer with weights 1/k: at most k - 1 additions, one multiplication, the
 rounding of the reciprocal, and in our radius the addition of 2^-100: n = k + 2 covers it.
 
+**Batch normalization** that stands alone is an elementwise affine map whose parts are |scale x|, |beta| and
+|mean scale|; at most 8 roundings lie on a path in any arrangement, and 2 more in our scale and shift, so
+n = 10 covers it, with |beta| + |mean scale| in the place of |b|.
+
 **Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded,
 hence monotone, operation: the deployed result lies between the rounded results at the ends. The real result
 can lie half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two
@@ -72,6 +76,10 @@ MAX_ROW_SUM = 2.0**20
 MAX_MAGNITUDE = 2.0**70
 
 
+class TooManyTerms(ValueError):
+    """A sum with more roundings than the theorem covers."""
+
+
 @dataclass(frozen=True)
 class Rounding:
     """The arithmetic to be covered. unit: unit roundoff; tiny: absolute allowance for underflow."""
@@ -80,9 +88,9 @@ class Rounding:
     tiny: float
 
     def gamma(self, terms: int) -> float:
-        """n u / (1 - n u) for n roundings on a path. Raises ValueError past the range of the proof."""
+        """n u / (1 - n u) for n roundings on a path. Raises TooManyTerms past the range of the proof."""
         if terms > MAX_TERMS:
-            raise ValueError(f"got {terms} roundings on one path, expected at most {MAX_TERMS}")
+            raise TooManyTerms(f"got {terms} roundings on one path, expected at most {MAX_TERMS}")
         return terms * self.unit / (1 - terms * self.unit)
 
     def slack(self, terms: int) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -22,11 +22,13 @@ Make = Callable[[Node, Constants, Rounding], Transform]
 
 @dataclass(frozen=True)
 class Rule:
-    """make: builds the transform. attributes: every attribute the rule understands. partial: whether there are
+    """make: builds the transform. attributes: every attribute the rule understands. varies: which operands
+    may vary, `first` alone, `one` of them, or `any`; all others must be constants. partial: whether there are
     inputs without a defined output (its transform gives NaN for boxes that hold one)."""
 
     make: Make
     attributes: frozenset[str] = frozenset()
+    varies: Literal["first", "one", "any"] = "first"
     partial: bool = False
 
 

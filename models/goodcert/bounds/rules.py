@@ -14,8 +14,8 @@ from goodcert.bounds import activations, affine, elementwise, movement, pooling,
 from goodcert.bounds.graph import Node
 from goodcert.bounds.pooling import WINDOW
 from goodcert.bounds.reductions import AXES
-from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rule import Constants, Rule, Transform, exact, unsupported
+from goodcert.bounds.rounding import Rounding, TooManyTerms
+from goodcert.bounds.rule import Constants, Rule, Transform, exact, unsupported, varying
 from goodcert.bounds.transcendental import increasing
 
 
@@ -33,20 +33,20 @@ RULES: Mapping[str, Rule] = {
     "ConvTranspose": Rule(affine.conv_transpose, _KERNEL | {"output_padding", "output_shape"}),
     "Gemm": Rule(affine.gemm, _with("alpha", "beta", "transA", "transB")),
     "GlobalAveragePool": Rule(pooling.global_average_pool),
-    "MatMul": Rule(affine.matmul),
+    "MatMul": Rule(affine.matmul, varies="one"),
     "ReduceMean": Rule(reductions.reduce_mean, AXES),
     "ReduceSum": Rule(reductions.reduce_sum, AXES),
     # arithmetic
-    "Add": Rule(elementwise.add),
-    "Div": Rule(elementwise.div, partial=True),
-    "Mean": Rule(elementwise.average),
-    "Mul": Rule(elementwise.mul),
+    "Add": Rule(elementwise.add, varies="any"),
+    "Div": Rule(elementwise.div, varies="any", partial=True),
+    "Mean": Rule(elementwise.average, varies="any"),
+    "Mul": Rule(elementwise.mul, varies="any"),
     "Reciprocal": Rule(elementwise.reciprocal, partial=True),
     "ReduceL1": Rule(reductions.reduce_l1, AXES),
     "ReduceL2": Rule(reductions.reduce_l2, AXES),
     "ReduceSumSquare": Rule(reductions.reduce_sum_square, AXES),
-    "Sub": Rule(elementwise.sub),
-    "Sum": Rule(elementwise.total),
+    "Sub": Rule(elementwise.sub, varies="any"),
+    "Sum": Rule(elementwise.total, varies="any"),
     # piecewise linear, and steps
     "Abs": Rule(activations.absolute),
     "Ceil": Rule(exact(torch.ceil)),
@@ -56,9 +56,9 @@ RULES: Mapping[str, Rule] = {
     "HardSigmoid": Rule(activations.hard_sigmoid, _with("alpha", "beta")),
     "HardSwish": Rule(transcendental.hard_swish),
     "LeakyRelu": Rule(activations.leaky_relu, _with("alpha")),
-    "Max": Rule(elementwise.largest),
+    "Max": Rule(elementwise.largest, varies="any"),
     "MaxPool": Rule(pooling.max_pool, WINDOW | {"storage_order"}),
-    "Min": Rule(elementwise.smallest),
+    "Min": Rule(elementwise.smallest, varies="any"),
     "Neg": Rule(activations.negative),
     "PRelu": Rule(activations.prelu),
     "ReduceMax": Rule(reductions.extreme(torch.amax), AXES),
@@ -87,7 +87,7 @@ RULES: Mapping[str, Rule] = {
     "Swish": Rule(transcendental.swish, _with("alpha")),
     "Tanh": Rule(increasing(torch.tanh)),
     # movements of data
-    "Concat": Rule(movement.concat, _with("axis")),
+    "Concat": Rule(movement.concat, _with("axis"), varies="any"),
     "DepthToSpace": Rule(movement.depth_to_space, _with("blocksize", "mode")),
     "Expand": Rule(movement.expand),
     "Flatten": Rule(movement.flatten, _with("axis")),
@@ -102,18 +102,27 @@ RULES: Mapping[str, Rule] = {
     "Tile": Rule(movement.tile),
     "Transpose": Rule(movement.transpose, _with("perm")),
     "Unsqueeze": Rule(movement.unsqueeze, _with("axes")),
-    "Where": Rule(elementwise.select),
+    "Where": Rule(elementwise.select, varies="any"),
 }
 """Every operator that is bounded. What the graph reader folds away (Constant, Dropout, Shape and what is computed
 from constants) needs no rule."""
 
 
 def transform_of(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """The transform of one node; raises Unsupported, naming node and operator, when no rule covers it."""
+    """The transform of one node; raises Unsupported, naming node and operator, when no rule covers it.
+
+    inputs: None where the node's input varies, and where an optional one is left out (its name is "").
+    """
     rule = RULES.get(node.op)
     if rule is None:
         raise unsupported(node, f"no sound rule is known; supported are {', '.join(sorted(RULES))}")
     unknown = node.attributes.keys() - rule.attributes
     if unknown:
         raise unsupported(node, f"attributes {sorted(unknown)} are not understood")
-    return rule.make(node, inputs, rounding)
+    places = varying(node, inputs)
+    if not (places == [0] or (len(places) == 1 and rule.varies != "first") or (places and rule.varies == "any")):
+        raise unsupported(node, f"inputs {places} vary, expected {rule.varies} and constants beside")
+    try:
+        return rule.make(node, inputs, rounding)
+    except TooManyTerms as error:
+        raise unsupported(node, str(error)) from error

@@ -38,3 +38,18 @@ def random_crop(images: Tensor, size: int, padding: int, generator: torch.Genera
     columns = (left[:, None] + torch.arange(size))[:, None, None, :]
     channels = torch.arange(images.shape[1])[None, :, None, None]
     return padded[torch.arange(count)[:, None, None, None], channels, rows, columns]
+
+
+def random_contrast(images: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """uint8 images (N, C, H, W) with their distance from their own mean scaled by a random factor between
+    1 / most and most, half of them inverted, clipped to the 256 levels; unchanged for `most` 1.
+
+    Strong contrast gives natural images the black and white areas of drawings and glyphs.
+    """
+    if most == 1:
+        return images
+    draws = torch.rand(2, len(images), 1, 1, 1, generator=generator)
+    factor = most ** (2 * draws[0] - 1) * torch.where(draws[1] < 0.5, -1.0, 1.0)
+    mean = images.float().mean(dim=(1, 2, 3), keepdim=True)
+    centre = torch.where(factor < 0, 255 - mean, mean)
+    return (centre + factor * (images.float() - mean)).round().clamp(0, 255).to(torch.uint8)

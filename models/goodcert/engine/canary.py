@@ -29,7 +29,7 @@ from goodcert.engine.prediction import Predictor
 BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
 
 Run = Callable[[Tensor, Tensor], Tensor]
-"""A layer under test: from inputs and weights to outputs, without bias."""
+"""A layer under test: from inputs and weights to outputs, with a bias of zeros as the engine's layers have."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Layer:
 
 def layers(graph: Graph) -> list[Layer]:
     """Every convolution and dense layer of the graph."""
-    device = next(iter(graph.constants.values())).device
+    device = next((value.device for value in graph.constants.values()), torch.device("cpu"))
     image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
     return [
@@ -71,15 +71,18 @@ def check_prediction(graph: Graph, threads: int | None, batches: Iterable[int]) 
 def torch_layer(layer: Layer) -> Run:
     if layer.node.op == "Conv":
         apply = convolution(layer.node.attributes, len(layer.inputs) - 1)
-        return lambda x, weight: apply(x, weight, None)
-    return lambda x, weight: F.linear(x, weight if _rows_first(layer.node) else weight.T)
+        return lambda x, weight: apply(x, weight, weight.new_zeros(len(weight)))
+    rows = _rows_first(layer.node)
+    return lambda x, weight: F.linear(x, weight if rows else weight.T, weight.new_zeros(weight.shape[not rows]))
 
 
 def onnx_layer(layer: Layer, threads: int | None) -> Run:
     """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
-    weight = canary_weight(layer)
-    node = Node(layer.node.op, ("x", "w"), "y", layer.node.attributes)
-    graph = Graph("x", (None, *layer.inputs), ("y",), (node,), {"w": weight})
+    constants = {"w": canary_weight(layer)}
+    if layer.node.op != "MatMul":
+        constants["b"] = torch.zeros(layer.weight[0 if layer.node.op == "Conv" or _rows_first(layer.node) else 1])
+    node = Node(layer.node.op, ("x", *constants), "y", layer.node.attributes)
+    graph = Graph("x", (None, *layer.inputs), ("y",), (node,), constants)
     model: onnx.ModelProto = write_graph(graph)
     predict = Predictor(model, threads)
     return lambda x, _: torch.from_numpy(predict(x.numpy()))

@@ -13,7 +13,7 @@ from goodcert.bounds.admission import pixel_cube, within_range
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.confidence import MAX_CLASSES
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
@@ -48,27 +48,45 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
 
 
 def _read(model: str | Path | onnx.ModelProto) -> Graph:
-    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model)
     try:
-        return peel_softmax(read_graph(proto))
+        return peel_softmax(read_graph(model if isinstance(model, onnx.ModelProto) else _load(Path(model))))
     except Unsupported as error:
         raise EngineError(str(error)) from error
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(path.read_bytes())  # which never reads external data
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's decode errors have no common public class
+        raise EngineError(f"{path.name}: not an ONNX file") from error
 
 
 def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     """((C, H, W), K), after making sure that the graph is a classifier that treats images one by one."""
     if len(graph.outputs) != 1:
         raise EngineError(f"outputs {list(graph.outputs)}, expected exactly one")
-    if len(graph.input_shape) != 4 or None in graph.input_shape[1:]:
+    if len(graph.input_shape) != 4 or not all(graph.input_shape[1:]):
         raise EngineError(f"input shape {graph.input_shape}, expected (N, C, H, W) with C, H and W fixed")
     _, channels, height, width = (size or 0 for size in graph.input_shape)
     shape = (channels, height, width)
-    classes = {_classes(graph, shape, batch) for batch in (2, 3)}
-    return shape, classes.pop()
+    two, three = (_row_shapes(graph, shape, batch) for batch in (2, 3))
+    for node in graph.nodes:
+        if two[node.output] is None or two[node.output] != three[node.output]:
+            raise EngineError(f"node {node.name!r} ({node.op}) couples the images of a batch, expected none to")
+    output = two[graph.outputs[0]] or ()
+    if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
+        raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
+    return shape, output[0]
 
 
-def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
-    """Every value must keep one row per image: with the operators that have rules, no row then sees another."""
+def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[int, ...] | None]:
+    """The shape of every value without its first axis; None where that axis is not the batch.
+
+    A value whose rows number N at every N, each of one shape, has a row per image; and no operator with a
+    rule looks along the first axis, but through a change of shape that would show here.
+    """
     images = torch.zeros(batch, *shape)
     try:
         values = prepare(graph, EXACT).trace(Interval(images, images))
@@ -76,18 +94,13 @@ def _classes(graph: Graph, shape: tuple[int, int, int], batch: int) -> int:
         raise EngineError(str(error)) from error
     except RuntimeError as error:
         raise EngineError(f"the graph does not run on a batch of {batch} images: {error}") from error
-    for node in graph.nodes:
-        if values[node.output].lower.shape[0] != batch:
-            raise EngineError(f"node {node.name!r} ({node.op}) couples the images of a batch, expected none to")
-    output = tuple(values[graph.outputs[0]].lower.shape)
-    if len(output) != 2 or not 2 <= output[1] <= MAX_CLASSES:
-        raise EngineError(f"output shape {output}, expected (N, K) with K from 2 to {MAX_CLASSES}")
-    return output[1]
+    shapes = {name: tuple(x.lower.shape) for name, x in values.items()}
+    return {name: size[1:] if size[:1] == (batch,) else None for name, size in shapes.items()}
 
 
 def _predictor(graph: Graph, threads: int | None) -> Predictor:
     try:
-        return Predictor(write_graph(graph), threads)
+        return Predictor(write_graph(graph), threads, sums_branches=sums_branches(graph))
     except Exception as error:
         raise EngineError(f"ONNX Runtime does not load the graph: {error}") from error
 

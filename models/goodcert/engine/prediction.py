@@ -10,8 +10,8 @@ from goodcert.engine.runtime import session
 class Predictor:
     """Logits of a model, batch by batch. Thread-safe."""
 
-    def __init__(self, model: onnx.ModelProto, threads: int | None) -> None:
-        self._session = session(model, threads)
+    def __init__(self, model: onnx.ModelProto, threads: int | None, *, sums_branches: bool = False) -> None:
+        self._session = session(model, threads, sums_branches=sums_branches)
         self._input = self._session.get_inputs()[0].name
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -21,6 +21,8 @@ class Predictor:
 
 
 def confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N,) the largest softmax probability, as 1 / sum exp(z - max z) in float64: never below 1/K."""
+    """(N,) the largest softmax probability, as 1 / sum exp(z - max z) in float64: never below 1/K; NaN where
+    logits are not finite."""
     z = logits.astype(np.float64)
-    return np.asarray(1 / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))
+    with np.errstate(invalid="ignore"):  # infinity - infinity
+        return np.asarray(1 / np.exp(z - z.max(axis=1, keepdims=True)).sum(axis=1))

@@ -16,8 +16,18 @@ REROUNDING_FUSIONS = (
 )
 
 
-def session(model: onnx.ModelProto | bytes, threads: int | None) -> onnxruntime.InferenceSession:
-    """A session of `model`; threads: None for one per core. Sessions may be run from any thread."""
+# Fusions that start a convolution's sum with the other branch of an Add: no longer one rounded addition.
+BRANCH_FUSIONS = ("ConvAddActivationFusion", "NchwcTransformer")
+
+
+def session(
+    model: onnx.ModelProto | bytes, threads: int | None, *, sums_branches: bool = False
+) -> onnxruntime.InferenceSession:
+    """A session of `model`; threads: None for one per core. Sessions may be run from any thread.
+
+    sums_branches: whether the model adds two values that both vary, as residual networks do.
+    """
+    disabled = [*REROUNDING_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
@@ -25,5 +35,5 @@ def session(model: onnx.ModelProto | bytes, threads: int | None) -> onnxruntime.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     data = model if isinstance(model, bytes) else model.SerializeToString()
     return onnxruntime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(REROUNDING_FUSIONS)
+        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
     )

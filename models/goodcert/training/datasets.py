@@ -45,6 +45,11 @@ def split(
 ) -> Datasets:
     """The last `held_out` images are kept from training, half for validation, half for the threshold."""
     train, half = len(inside) - recipe.held_out, recipe.held_out // 2
+    if train < 1 or len(outside) <= recipe.out_held_out:
+        raise ValueError(
+            f"got {len(inside)} images and {len(outside)} outliers, of which {recipe.held_out} and "
+            f"{recipe.out_held_out} are held out; expected some to be left to train on"
+        )
     images, targets = _channels_first(inside, recipe), torch.from_numpy(labels)
     out_train = len(outside) - recipe.out_held_out
     return Datasets(

@@ -40,8 +40,10 @@ def export(net: nn.Sequential, recipe: Recipe, held_out: Tensor, path: Path) -> 
 
 
 def threshold(confidences: NDArray[np.float64]) -> float:
-    """The largest of these confidences that at least 95 % of them exceed."""
-    below = int(len(confidences) * (1 - IN_DISTRIBUTION_SHARE) + 1e-9)
-    if below < 1:
+    """The largest of these confidences, or the number just below them all, that at least 95 % exceed."""
+    if len(confidences) < 20:
         raise ValueError(f"got {len(confidences)} held-out images, expected at least 20 to set a threshold")
-    return float(np.sort(confidences)[below - 1])
+    below_all = np.nextafter(confidences.min(), 0)
+    candidates = np.unique(np.append(confidences, below_all))
+    exceeding = len(confidences) - np.searchsorted(np.sort(confidences), candidates, side="right")
+    return float(candidates[exceeding >= IN_DISTRIBUTION_SHARE * len(confidences) - 1e-9].max())

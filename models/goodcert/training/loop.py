@@ -15,7 +15,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.sequential import graph_of
-from goodcert.data.images import random_crop
+from goodcert.data.images import random_contrast, random_crop
 from goodcert.nets import build
 from goodcert.training import losses
 from goodcert.training.datasets import Datasets
@@ -61,6 +61,8 @@ def _start(recipe: Recipe, device: torch.device) -> Run:
 
 def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.device) -> dict[str, float]:
     steps = len(data.inside) // recipe.batch
+    if steps < 1:
+        raise ValueError(f"got {len(data.inside)} images to train on, expected at least a batch of {recipe.batch}")
     order = torch.randperm(len(data.inside), generator=run.generator)[: steps * recipe.batch]
     measured: dict[str, float] = {}
     with tqdm(torch.split(order, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as batches:
@@ -83,7 +85,8 @@ def _step(
 
     inside = _pixels(random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator), device)
     picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
-    outside = _pixels(random_crop(data.outside[picked], recipe.size, 0, run.generator), device)
+    outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
+    outside = _pixels(random_contrast(outliers, recipe.out_contrast, run.generator), device)
 
     entropy = F.cross_entropy(run.net(inside), data.labels[chosen].to(device))
     out_losses = _out_losses(run.net, outside, epsilon, recipe)
@@ -105,14 +108,11 @@ def _out_losses(net: nn.Sequential, images: Tensor, epsilon: float, recipe: Reci
 
 
 def ball_margins(net: nn.Sequential, images: Tensor, epsilon: float) -> Tensor:
-    """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W); differentiable,
-    without rounding margins.
-
-    As in the original, the balls are not clipped to [0, 1] as the certified ones are: natural outliers have
-    few black or white pixels, and clipped there, they teach less about images that have many."""
+    """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W), clipped to
+    [0, 1] as the certified ones are; differentiable, without rounding margins."""
     _, channels, height, width = images.shape
     body, weight, bias = split(graph_of(net, (channels, height, width)))
-    box = Interval(images - epsilon, images + epsilon)
+    box = Interval((images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
     return training_margins(prepare(body, EXACT), weight, bias, box, EXACT)
 
 

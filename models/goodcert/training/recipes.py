@@ -12,7 +12,8 @@ class Recipe:
     """One training run. Times are fractions of the run, so that its length is one number.
 
     epsilon: the final radius, as a decimal; kappa: the final weight of the outlier loss.
-    quantile: Q / 100 of GOOD_Q. held_out: in-distribution images at the end of the training pack that are
+    quantile: Q / 100 of GOOD_Q. out_contrast: by how much the contrast of outliers is varied at most, 1 for
+    not at all. held_out: in-distribution images at the end of the training pack that are
     never trained on: the first half to look at while tuning, the second half for the threshold alone.
     out_held_out: the same for the out-distribution, for tuning.
     """
@@ -36,6 +37,7 @@ class Recipe:
     kappa_ramp: tuple[float, float] = (0.0, 0.25)
     epsilon_ramp: tuple[float, float] = (0.0, 1 / 3)
     crop_padding: int = 4
+    out_contrast: float = 1.0
     held_out: int = 4000
     out_held_out: int = 2000
     seed: int = 0

@@ -1,0 +1,32 @@
+"""Batch normalization in inference: y = scale x + shift, channel by channel."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.graph import Node
+
+
+class Statistics(NamedTuple):
+    """float64 (C,). magnitude: |beta| + |mean scale|, the sizes of what `shift` is the sum of."""
+
+    scale: Tensor
+    shift: Tensor
+    magnitude: Tensor
+
+
+def norm_statistics(node: Node, constants: Sequence[Tensor]) -> Statistics:
+    """From the node's gamma, beta, mean and variance. Raises Unsupported for a norm in training mode, per
+    pixel, or without finite scales."""
+    epsilon = node.attributes.get("epsilon", 1e-5)
+    if node.attributes.get("training_mode", 0) or node.attributes.get("spatial", 1) != 1:
+        raise Unsupported(f"node {node.name!r} (BatchNormalization): expected inference, and one scale a channel")
+    gamma, beta, mean, variance = (constant.double() for constant in constants)
+    scale = gamma / torch.sqrt(variance + epsilon)
+    shift = beta - mean * scale
+    if not (torch.isfinite(scale).all() and torch.isfinite(shift).all()):
+        raise Unsupported(f"node {node.name!r} (BatchNormalization): scale or shift is not finite")
+    return Statistics(scale, shift, beta.abs() + (mean * scale).abs())

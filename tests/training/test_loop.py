@@ -1,0 +1,125 @@
+"""Training goes on where it was interrupted, to the bit, and trains on the bounds that are certified."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from goodcert.bounds.ball import around
+from goodcert.bounds.classifier import BoundModule
+from goodcert.bounds.sequential import graph_of
+from goodcert.training.datasets import Datasets
+from goodcert.training.loop import ball_margins, train
+from goodcert.training.recipes import Recipe
+
+CPU = torch.device("cpu")
+
+
+class PowerCutError(Exception):
+    pass
+
+
+class PowerCut:
+    """The data, until a field has been asked for so many times."""
+
+    def __init__(self, data: Datasets, field: str, times: int) -> None:
+        self._data, self._field, self._left = data, field, times
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._field:
+            self._left -= 1
+            if self._left < 0:
+                raise PowerCutError
+        return getattr(self._data, name)
+
+
+def weights(net: nn.Sequential) -> list[torch.Tensor]:
+    return [p.detach() for p in net.parameters()]
+
+
+def same(a: nn.Sequential, b: nn.Sequential) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("field", "times"),
+    [("labels", 1), ("labels", 3), ("labels", 5), ("validation", 0), ("outside_validation", 0), ("validation", 1)],
+)
+def test_a_run_that_was_interrupted_ends_in_the_same_network_to_the_bit(
+    recipe: Recipe, data: Datasets, tmp_path: Path, field: str, times: int
+) -> None:
+    expected = train(recipe, data, tmp_path / "whole", CPU)
+    with pytest.raises(PowerCutError):
+        train(recipe, PowerCut(data, field, times), tmp_path / "cut", CPU)  # type: ignore[arg-type]
+    assert same(train(recipe, data, tmp_path / "cut", CPU), expected)
+
+
+def test_the_seed_decides_the_run_and_nothing_outside_it(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    state = torch.random.get_rng_state()
+    first = train(recipe, data, tmp_path / "1", CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.rand(3)
+    assert same(train(recipe, data, tmp_path / "2", CPU), first)
+    assert not same(train(replace(recipe, seed=1), data, tmp_path / "3", CPU), first)
+
+
+def test_a_finished_run_is_not_trained_again(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    first = train(recipe, data, tmp_path, CPU)
+    log = (tmp_path / "log.csv").read_bytes()
+    assert same(train(recipe, data, tmp_path, CPU), first)
+    assert (tmp_path / "log.csv").read_bytes() == log
+
+
+def test_the_log_has_a_line_for_every_epoch_and_the_schedules_reach_their_ends(
+    recipe: Recipe, data: Datasets, tmp_path: Path
+) -> None:
+    train(replace(recipe, kappa_ramp=(0.0, 0.5), epsilon_ramp=(0.0, 0.5)), data, tmp_path, CPU)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    # the last step of the first epoch is at a third of the run, that of the second at five sixths
+    assert float(rows[0]["kappa"]) == pytest.approx(0.3 * 2 / 3)
+    assert float(rows[0]["epsilon"]) == pytest.approx(0.1 * 2 / 3)
+    assert [float(rows[1][name]) for name in ("kappa", "epsilon")] == [0.3, 0.1]
+    assert float(rows[0]["learning_rate"]) == recipe.learning_rate
+    assert float(rows[1]["learning_rate"]) == pytest.approx(recipe.learning_rate * 0.2)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    train(recipe, data, tmp_path, CPU)
+    with pytest.raises(ValueError, match="another recipe"):
+        train(replace(recipe, kappa=0.5), data, tmp_path, CPU)
+
+
+def test_fewer_images_than_a_batch_are_refused(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch"):
+        train(replace(recipe, batch=64), data, tmp_path, CPU)
+
+
+def test_training_lowers_the_bound_on_outliers(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    longer = replace(recipe, epochs=12, kappa=10.0, quantile=1.0, learning_rate=5e-3, decay_at=())
+    train(longer, data, tmp_path, CPU)
+    with (tmp_path / "log.csv").open() as file:
+        out_losses = [float(row["validation_out_loss"]) for row in csv.DictReader(file)]
+    assert out_losses[-1] < out_losses[0] / 2
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.01, 0.3])
+def test_trained_bounds_are_the_certified_ones_without_the_rounding_margin(
+    recipe: Recipe, data: Datasets, tmp_path: Path, epsilon: float
+) -> None:
+    net = train(recipe, data, tmp_path, CPU)
+    images = np.random.default_rng(1).integers(77, 179, (3, 1, 8, 8), dtype=np.uint8)  # balls inside [0, 1]
+    ball = around(images, epsilon)
+    module = BoundModule(graph_of(net, (1, 8, 8)))
+    with torch.no_grad():
+        _, _, certified = module(torch.from_numpy(ball.lower), torch.from_numpy(ball.upper))
+        trained = ball_margins(net, torch.from_numpy((images / 255).astype(np.float32)), epsilon).double()
+    torch.testing.assert_close(trained, certified, rtol=1e-3, atol=1e-3)
+    off_diagonal = ~torch.eye(3, dtype=torch.bool)
+    assert (certified >= trained)[:, off_diagonal].all()

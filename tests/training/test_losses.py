@@ -1,0 +1,63 @@
+"""Equations 8, 9 and 10 by hand."""
+
+import math
+
+import pytest
+import torch
+
+from goodcert.training.losses import good, good_at_point, good_quantile, objective
+
+
+def margins(*largest: float) -> torch.Tensor:
+    """(N, 2, 2) with these as the largest differences."""
+    return torch.tensor([[[0.0, d], [-1.0, 0.0]] for d in largest])
+
+
+def test_equation_8_is_log_of_1_plus_half_the_square_of_the_largest_difference() -> None:
+    torch.testing.assert_close(good(margins(2, 4, 0)), torch.tensor([math.log(3), math.log(9), 0.0]))
+
+
+def test_equation_8_takes_the_largest_of_all_pairs() -> None:
+    values = torch.tensor([[[0.0, 1.0, 2.0], [-3.0, 0.0, 0.5], [4.0, 1.0, 0.0]]])
+    assert good(values).item() == pytest.approx(math.log(9))
+
+
+def test_at_a_point_the_difference_is_that_of_the_extreme_logits() -> None:
+    logits = torch.tensor([[1.0, 5.0, 3.0], [2.0, 2.0, 2.0]])
+    torch.testing.assert_close(good_at_point(logits), torch.tensor([math.log(9), 0.0]))
+    differences = logits[:, :, None] - logits[:, None, :]
+    torch.testing.assert_close(good(differences), good_at_point(logits))
+
+
+def test_equation_10_bounds_the_easiest_share_and_looks_at_the_point_for_the_rest() -> None:
+    bounds = margins(4, 2, 8, 6)
+    logits = torch.tensor([[0.0, 1.0], [0.0, 1.0], [0.0, 2.0], [0.0, 0.0]])
+    # the two lowest bounds are 2 and 4; at the points of the others the logits differ by 0 and 2
+    expected = sorted([math.log(3), math.log(9), 0.0, math.log(3)])
+    assert sorted(good_quantile(bounds, logits, 0.5).tolist()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("quantile", "expected"), [(0.0, good_at_point), (1.0, None)])
+def test_the_quantiles_0_and_1_are_the_pure_losses(quantile: float, expected: object) -> None:
+    bounds, logits = margins(1, 3), torch.tensor([[0.0, 1.0], [0.0, 0.5]])
+    pure = good_at_point(logits) if expected else good(bounds)
+    assert sorted(good_quantile(bounds, logits, quantile).tolist()) == pytest.approx(sorted(pure.tolist()))
+
+
+@pytest.mark.parametrize(
+    ("quantile", "count", "bounded"), [(0.29, 100, 29), (0.57, 100, 57), (0.9, 10, 9), (0.5, 3, 1)]
+)
+def test_the_share_is_rounded_down_from_its_decimal(quantile: float, count: int, bounded: int) -> None:
+    losses = good_quantile(margins(*[2.0] * count), torch.zeros(count, 2), quantile)
+    assert (losses > 0).sum() == bounded
+
+
+def test_equation_9_is_the_mean_cross_entropy_plus_kappa_times_the_mean_outlier_loss() -> None:
+    assert objective(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 6.0]), 0.3).item() == pytest.approx(3.5)
+
+
+def test_every_loss_has_finite_gradients_far_out_and_at_zero() -> None:
+    for scale in (0.0, 1e6):
+        values = (margins(1, 2) * scale).requires_grad_()
+        (gradient,) = torch.autograd.grad(good(values).sum(), values)
+        assert gradient.isfinite().all()
