@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.norm import norm_statistics
@@ -25,14 +25,23 @@ def _bounded(x: Interval) -> bool:
 def _row_sums(graph: Graph) -> Iterator[float]:
     """For each affine layer, the largest sum of |W| over what one of its outputs reads."""
     for node in graph.nodes:
-        if node.op in ("Conv", "Gemm", "MatMul"):
-            weight = graph.constants[node.inputs[1]].double().abs()
-            by_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))
-            yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max()) * abs(
+        if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            weight = next(graph.constants[n] for n in node.inputs[:2] if n in graph.constants).double().abs()
+            yield float(weight.sum(dim=_read_together(node, weight.ndim, graph)).max()) * abs(
                 node.attributes.get("alpha", 1.0)
             )
         if node.op == "BatchNormalization":
             yield float(norm_statistics(node, [graph.constants[n] for n in node.inputs[1:]]).scale.abs().max())
+
+
+def _read_together(node: Node, rank: int, graph: Graph) -> list[int]:
+    """The axes of the weights over which one output sums, or more."""
+    if node.op == "Conv":
+        return list(range(1, rank))
+    if node.op == "ConvTranspose":
+        return [0, *range(2, rank)]
+    by_row = bool(node.attributes.get("transB", 0)) or node.inputs[0] in graph.constants or rank == 1
+    return [rank - 1 if by_row else rank - 2]
 
 
 def pixel_cube(graph: Graph) -> Interval:

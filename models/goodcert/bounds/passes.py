@@ -90,6 +90,9 @@ def drop_no_ops(graph: Graph) -> Graph:
 
 def _does_nothing(graph: Graph, node: Node) -> bool:
     to_float32 = node.op == "Cast" and node.attributes.get("to") == _FLOAT  # as every value that varies is
+    if node.op == "CastLike":
+        like = graph.constants.get(node.inputs[1])
+        to_float32 = like is None or like.dtype == torch.float32
     return node.op == "Identity" or to_float32 or (node.op == "Dropout" and _inference(graph, node))
 
 

@@ -32,7 +32,7 @@ def read_graph(
     if shape is not None:
         _check_shape(shape, stated)
     folded, shapes = fold(model, shape)
-    constants = {init.name: _tensor(init) for init in _read(folded.graph)}
+    constants = {init.name: _tensor(init, _readers(folded.graph, init.name)) for init in _read(folded.graph)}
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
     nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
     ranks = {name: len(sizes) for name, sizes in shapes.items()}
@@ -62,9 +62,9 @@ def _checked(graph: Graph) -> Graph:
     return graph
 
 
-def _require_finite(name: str, value: torch.Tensor) -> None:
+def _require_finite(name: str, value: torch.Tensor, readers: str = "") -> None:
     if value.is_floating_point() and not torch.isfinite(value).all():
-        raise Unsupported(f"weights {name!r} hold NaN or infinity, expected finite numbers")
+        raise Unsupported(f"weights {name!r} hold NaN or infinity{readers}, expected finite numbers")
 
 
 def _check_model(model: onnx.ModelProto) -> None:
@@ -74,13 +74,13 @@ def _check_model(model: onnx.ModelProto) -> None:
     for init in model.graph.initializer:
         if init.data_location == onnx.TensorProto.EXTERNAL:
             raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
+    for position, node in enumerate(model.graph.node):
+        _check_node(node, position)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise Unsupported(f"the file is not a valid ONNX model: {str(error).splitlines()[0]}") from error
     _check_opset(model)
-    for position, node in enumerate(model.graph.node):
-        _check_node(node, position)
     if model.functions:
         raise Unsupported(f"model functions are not supported, got {[f.name for f in model.functions]}")
     if model.graph.sparse_initializer:
@@ -107,12 +107,18 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
     return inputs[0].name, shape
 
 
-def _tensor(init: onnx.TensorProto) -> torch.Tensor:
+def _readers(graph: onnx.GraphProto, name: str) -> str:
+    """For messages: the operators that read a constant."""
+    operators = sorted({node.op_type for node in graph.node if name in node.input})
+    return f" (read by {', '.join(operators)})" if operators else ""
+
+
+def _tensor(init: onnx.TensorProto, readers: str = "") -> torch.Tensor:
     if init.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
         kind = onnx.TensorProto.DataType.Name(init.data_type)
-        raise Unsupported(f"weights {init.name!r} are {kind}, expected FLOAT (or INT64 shapes)")
+        raise Unsupported(f"weights {init.name!r} are {kind}{readers}, expected FLOAT (or INT64 shapes)")
     value = torch.from_numpy(numpy_helper.to_array(init).copy())
-    _require_finite(init.name, value)
+    _require_finite(init.name, value, readers)
     return value
 
 

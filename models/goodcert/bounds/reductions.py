@@ -35,7 +35,12 @@ def extreme(function: Callable[..., Tensor]) -> Make:
         axes, keep = axes_of(node, inputs), bool(node.attributes.get("keepdims", 1))
         if _no_op(node, inputs):
             return monotone(lambda x: x)
-        return monotone(lambda x: function(x, axes or list(range(x.ndim)), keep))
+
+        def apply(x: Tensor) -> Tensor:
+            require(node, 0 not in x.shape, "values to choose from")
+            return function(x, axes or list(range(x.ndim)), keep)
+
+        return monotone(apply)
 
     return make
 
@@ -111,6 +116,7 @@ def reduce_log_sum_exp(node: Node, inputs: Constants, rounding: Rounding) -> Tra
     require(node, not _no_op(node, inputs), "axes to reduce")
 
     def transform(x: Interval) -> Interval:
+        require(node, 0 not in x.lower.shape, "values to sum up")
         over = axes or list(range(x.lower.ndim))
         lower, upper = (end.double().logsumexp(over, keep) for end in x)
         if rounding.unit == 0:

@@ -178,7 +178,8 @@ def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 
 def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """The logarithm of the same shares, computed as x_i - max - log of the sum, in any order."""
+    """The logarithm of the same shares: (x_i - max) - log of the sum, or x_i - (max + log of the sum), where the
+    second rounds by u |max|."""
     axis = node.attributes.get("axis", -1)
 
     def transform(x: Interval) -> Interval:
@@ -187,7 +188,7 @@ def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
         low = x.lower.double() - top - low_sum.log()
         high = (x.upper.double() - top - high_sum.log()).clamp(max=0)
         size = x.magnitude.double().amax(axis, keepdim=True)
-        margin = size * (16 * rounding.unit) + (64 + 4 * x.lower.shape[axis]) * rounding.unit
+        margin = size * (2 * rounding.unit) + (64 + 4 * x.lower.shape[axis]) * rounding.unit
         return _outward(low, high, margin, rounding)
 
     return transform
