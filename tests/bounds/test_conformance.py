@@ -20,10 +20,8 @@ from onnx.backend.test.loader import load_model_tests
 
 from goodcert.bounds import Unsupported, interval_outputs
 
-# These differ from what the case stores on purpose: the case is one of training, or its answer is random.
 RADIUS = np.float32(2**-6)
-DISCONTINUOUS = {"Ceil", "Floor", "Round", "Sign", "ThresholdedRelu"}
-MIN_CONTAINED = 400
+AT_LEAST_CONTAINED = 500
 
 
 class Case(NamedTuple):
@@ -116,12 +114,8 @@ def inside(values: list[Any], lower: list[Any], upper: list[Any]) -> bool:
     return all(bool(((a <= x) & (x <= b)).all()) for x, a, b in zip(values, lower, upper, strict=True))
 
 
-def stored_answer_is_close(case: Case, lower: list[Any], upper: list[Any]) -> bool:
-    """Stored answers are those of another implementation: within its rounding of the bounds."""
-    return all(
-        bool(((a - 1e-5 * (1 + abs(x)) <= x) & (x <= b + 1e-5 * (1 + abs(x)))).all())
-        for x, a, b in zip(case.outputs, lower, upper, strict=True)
-    )
+# Its answer is stored with four digits.
+STORED_WITH_FOUR_DIGITS = {"test_averagepool_2d_ceil_last_window_starts_on_pad"}
 
 
 def verdict(case: Case) -> str:
@@ -139,7 +133,8 @@ def verdict(case: Case) -> str:
         return "refused" if named else f"refused without a name: {error}"
     if any(a.shape != y.shape for a, y in zip(lower, case.outputs, strict=True)):
         return f"shape {[a.shape for a in lower]} for {[y.shape for y in case.outputs]}"
-    if not inside(case.outputs, lower, upper):
+    slack = 1e-4 if case.name in STORED_WITH_FOUR_DIGITS else 0.0
+    if not inside(case.outputs, [a - slack for a in lower], [b + slack for b in upper]):
         return f"stored answer outside by {worst(case.outputs, lower, upper)}"
     if len(model.graph.node) == 1 and not tight(lower, upper, case.outputs):
         return "loose"
@@ -177,7 +172,6 @@ def sampled(model: onnx.ModelProto, x: NDArray[np.float32]) -> str:
 def test_every_case_is_contained_or_refused_by_name() -> None:
     verdicts = {case.name: verdict(case) for case in cases()}
     counts = Counter(v if v in ("contained", "refused", "skipped") else "wrong" for v in verdicts.values())
-    print(dict(counts))
     wrong = {name: v for name, v in verdicts.items() if v not in ("contained", "refused", "skipped")}
     assert not wrong
-    assert counts["contained"] >= MIN_CONTAINED
+    assert counts["contained"] >= AT_LEAST_CONTAINED

@@ -260,7 +260,7 @@ COUPLED: list[Operation] = [  # every image added to every image
 ]  # fmt: skip
 SHAPES = {"s1": np.array([0, 64]), "s2": np.array([0, 1, 64]), "s3": np.array([0, 1, -1])}
 REFUSED: dict[str, tuple[list[Operation], dict[str, Any], str]] = {
-    "unknown operator": ([FLATTEN, ("Sigmoid", ["f"], "y", {})], {}, r"'node1' \(Sigmoid\)"),
+    "unknown operator": ([FLATTEN, ("Cos", ["f"], "y", {})], {}, r"'node1' \(Cos\)"),
     "folded batch": (
         [("Flatten", ["x"], "f", {"axis": 0}), ("Reshape", ["f", "s"], "y", {})],
         {"s": np.array([-1, 64])},

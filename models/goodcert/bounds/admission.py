@@ -9,6 +9,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import FLOAT32, MAX_MAGNITUDE, MAX_ROW_SUM
+from goodcert.bounds.rules import RULES
 
 
 def within_range(graph: Graph, box: Interval) -> bool:
@@ -16,6 +17,17 @@ def within_range(graph: Graph, box: Interval) -> bool:
     every row of weights sums to so little that underflow stays below its allowance."""
     values = prepare(graph, FLOAT32).trace(box).values()
     return all(_bounded(x) for x in values) and max(_row_sums(graph), default=0.0) <= MAX_ROW_SUM
+
+
+def undefined(graph: Graph, box: Interval) -> Node | None:
+    """The first node that may have no value on `box` (a logarithm below 0, a division by 0); None if all have."""
+    program = prepare(graph, FLOAT32)
+    values = program.trace(box)
+    for step in program.steps:
+        if RULES[step.node.op].partial and all(_bounded(values[name]) for name in step.inputs):
+            if bool(values[step.output].lower.isnan().any()):
+                return step.node
+    return None
 
 
 def _bounded(x: Interval) -> bool:

@@ -16,6 +16,8 @@ from goodcert.bounds.rules import Transform, transform_of
 class Step:
     """A node made ready: its transform, the varying inputs it reads, the values nobody reads after it."""
 
+    node: Node
+
     transform: Transform
     inputs: tuple[str, ...]
     output: str
@@ -47,7 +49,10 @@ class Program:
         """The intervals of every value, by name: for looking into a graph, not for speed."""
         values = {self.input: x, **self.fixed}
         for step in self.steps:
-            values[step.output] = step.transform(*(values[name] for name in step.inputs))
+            try:
+                values[step.output] = step.transform(*(values[name] for name in step.inputs))
+            except RuntimeError as error:  # shapes that do not fit together
+                raise RuntimeError(f"node {step.node.name!r} ({step.node.op}): {error}") from error
         return values
 
 
@@ -66,7 +71,7 @@ def prepare(graph: Graph, rounding: Rounding) -> Program:
         inputs = tuple(name for name, c in zip(node.inputs, constants, strict=True) if name and c is None)
         transform = transform_of(node, constants, rounding)
         dead = tuple(name for name in dict.fromkeys(inputs) if last_use[name] == position and name not in fixed)
-        steps.append(Step(transform, inputs, node.output, dead))
+        steps.append(Step(node, transform, inputs, node.output, dead))
         varying.add(node.output)
     undefined = [name for name in graph.outputs if name not in varying and name not in fixed]
     if undefined:

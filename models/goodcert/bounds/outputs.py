@@ -7,7 +7,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from goodcert.bounds.admission import within_range
+from goodcert.bounds.admission import undefined, within_range
+from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
@@ -30,6 +31,9 @@ def interval_outputs(
     graph = read_graph(model, lower.shape, fold_weights=False)
     box = Interval(torch.from_numpy(lower), torch.from_numpy(upper))
     outputs = prepare(graph, FLOAT32)(box)
+    node = undefined(graph, box)
+    if node:
+        raise Unsupported(f"node {node.name!r} ({node.op}): has no value for some inputs in the box")
     if not within_range(graph, box):
         return [np.full(x.lower.shape, -np.inf, np.float32) for x in outputs], [
             np.full(x.upper.shape, np.inf, np.float32) for x in outputs
