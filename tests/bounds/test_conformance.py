@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
@@ -129,7 +128,9 @@ def verdict(case: Case) -> str:
     try:
         lower, upper = interval_outputs(model, x, x)
     except Unsupported as error:
-        named = any(op in str(error) for op in operators(model)) or "inputs" in str(error) or "outputs" in str(error)
+        named = (
+            any(op in str(error) for op in operators(model)) or "inputs" in str(error) or "outputs" in str(error)
+        )
         return "refused" if named else f"refused without a name: {error}"
     if any(a.shape != y.shape for a, y in zip(lower, case.outputs, strict=True)):
         return f"shape {[a.shape for a in lower]} for {[y.shape for y in case.outputs]}"

@@ -42,9 +42,7 @@ def _kinked(slope: Tensor, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
         middle = x.lower.maximum(torch.zeros_like(x.lower)).minimum(x.upper)
         first, second, third = function(x.lower), function(middle), function(x.upper)
-        return rounding.widen(
-            first.minimum(second).minimum(third), first.maximum(second).maximum(third)
-        )
+        return rounding.widen(first.minimum(second).minimum(third), first.maximum(second).maximum(third))
 
     return transform
 

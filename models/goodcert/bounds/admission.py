@@ -24,9 +24,9 @@ def undefined(graph: Graph, box: Interval) -> Node | None:
     program = prepare(graph, FLOAT32)
     values = program.trace(box)
     for step in program.steps:
-        if RULES[step.node.op].partial and all(_bounded(values[name]) for name in step.inputs):
-            if bool(values[step.output].lower.isnan().any()):
-                return step.node
+        finite = all(_bounded(values[name]) for name in step.inputs)
+        if RULES[step.node.op].partial and finite and bool(values[step.output].lower.isnan().any()):
+            return step.node
     return None
 
 

@@ -193,6 +193,7 @@ def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
 
 # --- normalization with fixed statistics --------------------------------------------------------------
 
+
 def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
     arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""

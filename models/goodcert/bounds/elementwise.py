@@ -73,9 +73,7 @@ def div(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 
 def reciprocal(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    return lambda x: undefined_where(
-        (x.lower <= 0) & (x.upper >= 0), rounding.widen(1 / x.upper, 1 / x.lower)
-    )
+    return lambda x: undefined_where((x.lower <= 0) & (x.upper >= 0), rounding.widen(1 / x.upper, 1 / x.lower))
 
 
 def undefined_where(nowhere: Tensor, x: Interval) -> Interval:

@@ -7,6 +7,7 @@ rules (which bound them).
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import onnx
@@ -92,7 +93,9 @@ def _fold(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]
 
 def _too_large(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
     known = [shapes[name] for name in node.output if name in shapes]
-    return any(None in shape or np.prod(shape, dtype=float) > MAX_ELEMENTS for shape in known)
+    return any(
+        prod(size or MAX_ELEMENTS + 1 for size in shape) > MAX_ELEMENTS for shape in known if 0 not in shape
+    )
 
 
 def _fold_shape(model: onnx.ModelProto, node: onnx.NodeProto, shape: Shape | None) -> bool:
@@ -128,6 +131,6 @@ def _evaluate(
 def _store(model: onnx.ModelProto, node: onnx.NodeProto, values: Sequence[NDArray[np.generic]]) -> None:
     names = [name for name in node.output if name]
     for name, value in zip(names, values, strict=True):
-        model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name))
-
-
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        )

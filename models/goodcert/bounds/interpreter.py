@@ -9,7 +9,8 @@ from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rules import Transform, transform_of
+from goodcert.bounds.rule import Transform
+from goodcert.bounds.rules import transform_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ def prepare(graph: Graph, rounding: Rounding) -> Program:
         if node.inputs and not varying.intersection(node.inputs):
             # Computed from constants alone, it rounds like any other node: its first input becomes a box.
             fixed[node.inputs[0]] = _point(graph, node.inputs[0])
-            constants = tuple(None if n == node.inputs[0] else c for n, c in zip(node.inputs, constants, strict=True))
+            constants = tuple(
+                None if n == node.inputs[0] else c for n, c in zip(node.inputs, constants, strict=True)
+            )
         inputs = tuple(name for name, c in zip(node.inputs, constants, strict=True) if name and c is None)
         transform = transform_of(node, constants, rounding)
         dead = tuple(name for name in dict.fromkeys(inputs) if last_use[name] == position and name not in fixed)

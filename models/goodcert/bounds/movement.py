@@ -1,6 +1,5 @@
 """Movements of data: nothing is computed, so the ends move as the values do."""
 
-
 from math import prod
 
 import numpy as np
@@ -79,13 +78,14 @@ def concat(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 def slices(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Slice: starts, ends, axes and steps are attributes before opset 10 and inputs since."""
-    parts = [
-        node.attributes.get(name) if values is None else values
-        for name, values in ((n, integers(node, inputs, i)) for i, n in enumerate(("starts", "ends", "axes", "steps"), 1))
-    ]
-    starts, ends = parts[0] or [], parts[1] or []
-    axes = range(len(starts)) if parts[2] is None else parts[2]
-    steps = [1] * len(starts) if parts[3] is None else parts[3]
+
+    def part(position: int, name: str) -> list[int] | None:
+        values = integers(node, inputs, position)
+        return node.attributes.get(name) if values is None else values
+
+    starts, ends = part(1, "starts") or [], part(2, "ends") or []
+    axes = part(3, "axes") or range(len(starts))
+    steps = part(4, "steps") or [1] * len(starts)
 
     def apply(x: Tensor) -> Tensor:
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
@@ -204,5 +204,3 @@ def space_to_depth(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
 def same(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Identity, where it is not dropped."""
     return monotone(lambda x: x)
-
-

@@ -29,7 +29,7 @@ def interval_outputs(
     """
     _check_box(lower, upper)
     graph = read_graph(model, lower.shape, fold_weights=False)
-    box = Interval(torch.from_numpy(lower), torch.from_numpy(upper))
+    box = Interval(torch.from_numpy(lower.copy()), torch.from_numpy(upper.copy()))
     outputs = prepare(graph, FLOAT32)(box)
     node = undefined(graph, box)
     if node:

@@ -89,11 +89,17 @@ def drop_no_ops(graph: Graph) -> Graph:
 
 
 def _does_nothing(graph: Graph, node: Node) -> bool:
-    to_float32 = node.op == "Cast" and node.attributes.get("to") == _FLOAT  # as every value that varies is
+    if node.op == "Dropout":
+        return _inference(graph, node)
+    return node.op == "Identity" or _to_float32(graph, node)
+
+
+def _to_float32(graph: Graph, node: Node) -> bool:
+    """A cast to what every value that varies is already."""
     if node.op == "CastLike":
         like = graph.constants.get(node.inputs[1])
-        to_float32 = like is None or like.dtype == torch.float32
-    return node.op == "Identity" or to_float32 or (node.op == "Dropout" and _inference(graph, node))
+        return like is None or like.dtype == torch.float32
+    return node.op == "Cast" and node.attributes.get("to") == _FLOAT
 
 
 def _inference(graph: Graph, node: Node) -> bool:

@@ -17,9 +17,7 @@ OLDEST_OPSET, NEWEST_OPSET = 7, 28
 """What the rules were reviewed against; a newer opset may have given an operator another meaning."""
 
 
-def read_graph(
-    model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True
-) -> Graph:
+def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True) -> Graph:
     """The normalised graph of a model with one float32 input that varies.
 
     shape: of the input, where the file leaves it open; ValueError if the file says otherwise.

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from math import prod
 
-import torch
 from torch import Tensor
 
-from goodcert.bounds.elementwise import square, undefined_where
 from goodcert.bounds.activations import absolute
+from goodcert.bounds.elementwise import square, undefined_where
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding

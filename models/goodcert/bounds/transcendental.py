@@ -1,7 +1,7 @@
 """Activations that no float32 implementation computes correctly rounded.
 
-What is assumed of the deployed implementation, ONNX Runtime's included: its result differs from the true value f(x)
-by at most `RELATIVE` |f(x)| (8 units in the last place) plus an absolute term that each function states, which
+What is assumed of the deployed implementation, ONNX Runtime's included: its result differs from the true value
+f(x) by at most `RELATIVE` |f(x)| (8 units in the last place) plus an absolute term that each function states, which
 also pays for implementations that first compute exp(x) and then add or subtract 1. The tests compare f with
 arbitrary precision and ONNX Runtime with f on dense grids.
 
@@ -118,7 +118,7 @@ def _exponential(node: Node, alpha: float, gamma: float, width: float, rounding:
 # --- with one valley ----------------------------------------------------------------------------------
 
 GELU_BOTTOM, GELU_TANH_BOTTOM = -0.7517915246935645, -0.7524614220710162
-MISH_BOTTOM, SWISH_BOTTOM = -1.192404216183553, -1.278464542761074
+MISH_BOTTOM, SWISH_BOTTOM = -1.192431214515495, -1.278464542761074
 
 
 def gelu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
@@ -172,7 +172,8 @@ def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
             return Interval((low_own / low_sum).float(), (high_own / high_sum).float())
         margin = (256 + 4 * x.lower.shape[axis]) * rounding.unit
         low, high = low_own / low_sum, high_own / high_sum
-        return Interval((low - low * margin - rounding.tiny).float(), (high + high * margin + rounding.tiny).float())
+        low, high = low - low * margin - rounding.tiny, high + high * margin + rounding.tiny
+        return Interval(low.float(), high.float())
 
     return transform
 

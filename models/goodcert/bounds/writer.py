@@ -5,6 +5,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from goodcert.bounds.graph import Graph, Node
 
+
 def write_graph(graph: Graph) -> onnx.ModelProto:
     """A model with a free batch axis that computes the graph's outputs."""
     shape = ["N", *graph.input_shape[1:]]

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goodcert.bounds.affine import convolution, explicit_pads
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
-from goodcert.bounds.affine import convolution, explicit_pads
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.errors import EngineError
 from goodcert.engine.prediction import Predictor
@@ -47,7 +47,11 @@ def layers(graph: Graph) -> list[Layer]:
     image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
     return [
-        Layer(_plainly_padded(node, graph, values), tuple(values[node.inputs[0]].lower.shape[1:]), tuple(graph.constants[node.inputs[1]].shape))
+        Layer(
+            _plainly_padded(node, graph, values),
+            tuple(values[node.inputs[0]].lower.shape[1:]),
+            tuple(graph.constants[node.inputs[1]].shape),
+        )
         for node in graph.nodes
         if node.op in ("Conv", "Gemm", "MatMul")
     ]

@@ -105,7 +105,7 @@ def _unsqueezes(node: Node, inputs: Constants, rank: int) -> bool:
 
 
 def _transposes(node: Node, inputs: Constants, rank: int) -> bool:
-    return list(node.attributes.get("perm", [-1]))[0] == 0
+    return bool(next(iter(node.attributes.get("perm", [-1]))) == 0)
 
 
 def _slices(node: Node, inputs: Constants, rank: int) -> bool:
@@ -116,7 +116,9 @@ def _slices(node: Node, inputs: Constants, rank: int) -> bool:
 def _pads(node: Node, inputs: Constants, rank: int) -> bool:
     pads, axes = integers(node, inputs, 1) or list(node.attributes.get("pads", [])), integers(node, inputs, 3)
     half = len(pads) // 2
-    padded = [axis % rank for i, axis in enumerate(range(half) if axes is None else axes) if pads[i] or pads[half + i]]
+    padded = [
+        axis % rank for i, axis in enumerate(range(half) if axes is None else axes) if pads[i] or pads[half + i]
+    ]
     return 0 not in padded
 
 
