@@ -44,7 +44,8 @@ ATTACKS: dict[str, tuple[list[Operation], dict[str, Any]]] = {
     ),
     "rows against rows": (
         [
-            ("Unsqueeze", ["f", "one"], "u", {}), ("Unsqueeze", ["u", "one"], "v", {}), ("Add", ["v", "f"], "p", {}),
+            ("Unsqueeze", ["f", "one"], "u", {}), ("Unsqueeze", ["u", "one"], "v", {}),
+            ("Add", ["v", "f"], "p", {}),
             ("GlobalAveragePool", ["p"], "g", {}), ("Flatten", ["g"], "h", {}), ("Mul", ["f", "h"], "z", {}),
         ],
         {"one": ints(1)},

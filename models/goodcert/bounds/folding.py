@@ -18,14 +18,14 @@ from onnx.reference import ReferenceEvaluator
 from goodcert.bounds.errors import Unsupported
 
 MOVES = frozenset({
-    "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Gather", "GatherElements",
-    "GatherND", "Identity", "OneHot", "Pad", "Reshape", "ScatterND", "Shape", "Size", "Slice", "Split", "Squeeze",
-    "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+    "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Gather",
+    "GatherElements", "GatherND", "Identity", "OneHot", "Pad", "Reshape", "ScatterND", "Shape", "Size",
+    "Slice", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
 })  # fmt: skip
 WHOLE = frozenset({
-    "Abs", "Add", "And", "Ceil", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min",
-    "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Range", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum", "Sign",
-    "Sub",
+    "Abs", "Add", "And", "Ceil", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less",
+    "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Range", "ReduceMax",
+    "ReduceMin", "ReduceProd", "ReduceSum", "Sign", "Sub",
 })  # fmt: skip
 MAX_ELEMENTS = 2**26
 """No folded constant may be larger: a file of a few bytes could ask for any size."""

@@ -52,7 +52,9 @@ class Program:
         for step in self.steps:
             try:
                 values[step.output] = step.transform(*(values[name] for name in step.inputs))
-            except RuntimeError as error:  # shapes that do not fit together
+            except Unsupported:
+                raise
+            except (RuntimeError, IndexError, ValueError) as error:  # shapes that do not fit together
                 raise RuntimeError(f"node {step.node.name!r} ({step.node.op}): {error}") from error
         return values
 
@@ -67,7 +69,7 @@ def prepare(graph: Graph, rounding: Rounding) -> Program:
         constants = _constants(node, graph.constants, varying)
         if node.inputs and not varying.intersection(node.inputs):
             # Computed from constants alone, it rounds like any other node: its first input becomes a box.
-            fixed[node.inputs[0]] = _point(graph, node.inputs[0])
+            fixed[node.inputs[0]] = _point(graph, node.inputs[0], f"node {node.name!r} ({node.op}): ")
             constants = tuple(
                 None if n == node.inputs[0] else c for n, c in zip(node.inputs, constants, strict=True)
             )
@@ -82,10 +84,10 @@ def prepare(graph: Graph, rounding: Rounding) -> Program:
     return Program(graph.input, graph.outputs, tuple(steps), fixed)
 
 
-def _point(graph: Graph, name: str) -> Interval:
+def _point(graph: Graph, name: str, where: str = "") -> Interval:
     value = graph.constants[name]
     if not value.is_floating_point():
-        raise Unsupported(f"constant {name!r} is {value.dtype}, expected float32")
+        raise Unsupported(f"{where}constant {name!r} is {value.dtype}, expected float32")
     return Interval(value, value)
 
 

@@ -30,8 +30,12 @@ def interval_outputs(
     _check_box(lower, upper)
     graph = read_graph(model, lower.shape, fold_weights=False)
     box = Interval(torch.from_numpy(lower.copy()), torch.from_numpy(upper.copy()))
-    outputs = prepare(graph, FLOAT32)(box)
-    node = undefined(graph, box)
+    try:
+        values = prepare(graph, FLOAT32).trace(box)
+        node = undefined(graph, box)
+    except RuntimeError as error:
+        raise Unsupported(str(error)) from error
+    outputs = [values[name] for name in graph.outputs]
     if node:
         raise Unsupported(f"node {node.name!r} ({node.op}): has no value for some inputs in the box")
     if not within_range(graph, box):

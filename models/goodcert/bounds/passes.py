@@ -117,9 +117,10 @@ def plain_padding(graph: Graph) -> Graph:
         rest = dict(node.attributes)
         if node.op == "AveragePool" and set(rest.get("dilations", [1])) == {1}:
             rest.pop("dilations", None)
+        if rest.get("auto_pad") == "VALID":
+            rest.pop("pads", None)
         if rest.get("auto_pad") in ("VALID", "NOTSET"):
-            if rest.pop("auto_pad") == "VALID":
-                rest.pop("pads", None)
+            del rest["auto_pad"]
         return replace(node, attributes=rest)
 
     return replace(graph, nodes=tuple(plain(node) for node in graph.nodes))

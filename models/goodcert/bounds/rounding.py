@@ -48,8 +48,8 @@ can lie half an ulp further out; `widen` steps 4u outward, of which at least 2u 
 roundings, and 2^-100 for underflow.
 
 **Plain sums** (of branches, along axes) of n - 2 or fewer terms: ours and the deployed one err by gamma sum |x|
-each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n pays for both, for the error of
-fl(sum |x|) and for its own two roundings. Means have one more rounding, which n counts.
+each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n pays for both, for
+the error of fl(sum |x|) and for its own two roundings. Means have one more rounding, which n counts.
 
 **Relu, max pooling and movements of data** are exact and monotone: the ends map to the ends.
 

@@ -76,6 +76,7 @@ RULES: Mapping[str, Rule] = {
     "Log": Rule(transcendental.log, partial=True),
     "LogSoftmax": Rule(transcendental.log_softmax, _with("axis")),
     "Mish": Rule(transcendental.mish),
+    "Pow": Rule(transcendental.power, partial=True),
     "ReduceLogSum": Rule(reductions.reduce_log_sum, AXES, partial=True),
     "ReduceLogSumExp": Rule(reductions.reduce_log_sum_exp, AXES),
     "Selu": Rule(transcendental.selu, _with("alpha", "gamma")),

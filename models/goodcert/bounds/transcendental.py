@@ -1,8 +1,8 @@
 """Activations that no float32 implementation computes correctly rounded.
 
 What is assumed of the deployed implementation, ONNX Runtime's included: its result differs from the true value
-f(x) by at most `RELATIVE` |f(x)| (8 units in the last place) plus an absolute term that each function states, which
-also pays for implementations that first compute exp(x) and then add or subtract 1. The tests compare f with
+f(x) by at most `RELATIVE` |f(x)| (8 units in the last place) plus an absolute term that each function states,
+which also pays for implementations that first compute exp(x) and then add or subtract 1. The tests compare f with
 arbitrary precision and ONNX Runtime with f on dense grids.
 
 f itself is evaluated at the ends in float64 (whose error of a few 2^-53 vanishes beside the margin), and
@@ -20,7 +20,7 @@ from goodcert.bounds.elementwise import undefined_where
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rule import Constants, Make, Transform, number, require
+from goodcert.bounds.rule import Constants, Make, Transform, constant_of, number, require
 
 RELATIVE = 2.0**-20
 ABSOLUTE = 2.0**-21
@@ -113,6 +113,25 @@ def _exponential(node: Node, alpha: float, gamma: float, width: float, rounding:
         return gamma * (x.clamp(min=0) + alpha * ((x.clamp(max=0) / width).exp() - 1))
 
     return _ends(function, ABSOLUTE * max(1.0, 2 * gamma * alpha), rounding)
+
+
+def power(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """x to one constant exponent: increasing for odd ones, a valley at 0 for even ones, and for fractions, which
+    know no negative x, increasing from 0 on."""
+    exponent = constant_of(node, inputs[1])
+    require(node, exponent.numel() == 1 and exponent.is_floating_point(), "one exponent in float32")
+    p = float(exponent)
+    require(node, 0 < p <= 64, "an exponent in (0, 64]")
+
+    def transform(x: Interval) -> Interval:
+        low, high = x.lower.double(), x.upper.double()
+        if p % 2 == 0:
+            nearest = low.maximum(torch.zeros_like(low)).maximum(-high)
+            low, high = nearest, low.abs().maximum(high.abs())
+        ends = _outward(low**p, high**p, 0.0, rounding)
+        return ends if p % 1 == 0 else undefined_where(x.lower < 0, ends)
+
+    return transform
 
 
 # --- with one valley ----------------------------------------------------------------------------------

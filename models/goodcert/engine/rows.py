@@ -137,15 +137,18 @@ def _dense(node: Node, inputs: Constants, rank: int) -> bool:
 
 KEEPS: Mapping[str, Keeps] = {
     **dict.fromkeys((
-        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "DepthToSpace", "Elu", "Erf", "Exp", "Floor",
-        "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "MaxPool",
-        "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round", "Selu", "Sigmoid", "Sign", "Softplus", "Softsign",
-        "SpaceToDepth", "Sqrt", "Swish", "Tanh", "ThresholdedRelu",
+        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "DepthToSpace", "Elu", "Erf",
+        "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+        "Identity", "LeakyRelu", "Log", "MaxPool", "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round",
+        "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Swish", "Tanh",
+        "ThresholdedRelu",
     ), _always),
-    **dict.fromkeys(("Add", "Clip", "Div", "Max", "Mean", "Min", "Mul", "PRelu", "Sub", "Sum", "Where"), _broadcasts),
     **dict.fromkeys((
-        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
-        "ReduceSumSquare",
+        "Add", "Clip", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum", "Where",
+    ), _broadcasts),
+    **dict.fromkeys((
+        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+        "ReduceSum", "ReduceSumSquare",
     ), _reduces),
     "Concat": _along(1), "Gather": _along(0), "LogSoftmax": _along(-1), "Softmax": _along(-1), "Split": _along(0),
     "Expand": _repeats, "Tile": _repeats,

@@ -15,7 +15,7 @@ REROUNDING_FUSIONS = (
     "MatMulScaleFusion",
 )
 
-# Fusions of several operators into one kernel with an arithmetic of its own: the operators were bounded one by one.
+# Fusions of several operators into one kernel with an arithmetic of its own: they were bounded one by one.
 KERNEL_FUSIONS = (
     "BiasGeluFusion",
     "BiasSoftmaxFusion",
