@@ -205,6 +205,12 @@ def test_rounding_widens_every_rule_outward_by_little(
     torch.testing.assert_close(box.upper, tensor(upper), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+def test_global_pool_without_image_axes_is_refused(op: str) -> None:
+    with pytest.raises(Unsupported, match=rf"'layer' \({op}\)"):
+        transform(op, {}, (None,), EXACT)(around([[1, 2]]))
+
+
 def test_every_rule_is_checked_by_hand() -> None:
     assert {parameter.values[0] for parameter in BY_HAND} == set(RULES)
 

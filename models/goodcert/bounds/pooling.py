@@ -111,6 +111,7 @@ def windows(
 
 def global_average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
+        require(node, x.lower.ndim > 2, "images (N, C, ...)")
         axes = tuple(range(2, x.lower.ndim))
         return mean(lambda t: t.mean(axes, keepdim=True), int(prod(x.lower.shape[2:])), rounding)(x)
 
@@ -118,7 +119,11 @@ def global_average_pool(node: Node, _: Constants, rounding: Rounding) -> Transfo
 
 
 def global_max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
-    return monotone(lambda x: x.amax(tuple(range(2, x.ndim)), keepdim=True))
+    def pool(x: Tensor) -> Tensor:
+        require(node, x.ndim > 2, "images (N, C, ...)")  # no axes would mean all of them
+        return x.amax(tuple(range(2, x.ndim)), keepdim=True)
+
+    return monotone(pool)
 
 
 def mean(pool: Callable[[Tensor], Tensor], size: int, rounding: Rounding) -> Transform:
