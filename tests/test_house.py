@@ -34,8 +34,8 @@ FORBIDDEN_LIBRARIES = {
 }
 # Inside bounds: each module may import those before it.
 BOUNDS_ORDER = [
-    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "movement", "transcendental",
-    "reductions", "rules", "interpreter", "confidence", "classifier",
+    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "movement",
+    "transcendental", "reductions", "rules", "interpreter", "confidence", "classifier",
 ]  # fmt: skip
 
 
