@@ -32,9 +32,10 @@ def pages() -> dict[str, str]:
         ),
         "operators.md": page(
             "Operators",
-            "ONNX operators that have a sound rule, in the standard domain, float32. Constant, Identity and "
-            "Dropout vanish first, BatchNormalization goes into the layer before it where it can, and a final "
-            "Softmax is cut. Anything else is refused at load, by node and operator.",
+            "ONNX operators that have a sound rule, in the standard domain, float32, opsets 7 to 28. Constant, "
+            "Dropout, Shape and what is computed from shapes and whole numbers vanish first, BatchNormalization "
+            "goes into the layer before it where it can, and a final Softmax is cut. Anything else is refused at "
+            "load, by node and operator.",
             operators(),
         ),
     }

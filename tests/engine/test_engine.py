@@ -260,7 +260,7 @@ COUPLED: list[Operation] = [  # every image added to every image
 ]  # fmt: skip
 SHAPES = {"s1": np.array([0, 64]), "s2": np.array([0, 1, 64]), "s3": np.array([0, 1, -1])}
 REFUSED: dict[str, tuple[list[Operation], dict[str, Any], str]] = {
-    "unknown operator": ([FLATTEN, ("Sigmoid", ["f"], "y", {})], {}, r"'node1' \(Sigmoid\)"),
+    "unknown operator": ([FLATTEN, ("Cos", ["f"], "y", {})], {}, r"'node1' \(Cos\)"),
     "folded batch": (
         [("Flatten", ["x"], "f", {"axis": 0}), ("Reshape", ["f", "s"], "y", {})],
         {"s": np.array([-1, 64])},
@@ -346,3 +346,16 @@ def test_sum_of_two_branches_is_certified_as_the_runtime_rounds_it() -> None:
     ]  # fmt: skip
     certifier = engine.compile(onnx_model(operations, constants, ["N", channels, 1, 1]), threads=1)
     assert certifier.certify(np.full((1, channels, 1, 1), 255, np.uint8), 0.0).sound().all()
+
+
+def test_a_second_head_behind_a_softmax_is_refused_and_not_dropped() -> None:
+    operations: list[Operation] = [
+        FLATTEN,
+        ("Gemm", ["f", "a"], "za", {}), ("Softmax", ["za"], "pa", {"axis": 1}),
+        ("Gemm", ["f", "b"], "zb", {}), ("Softmax", ["zb"], "pb", {"axis": 1}),
+    ]  # fmt: skip
+    model = onnx_model(
+        operations, {"a": weights(64, 3), "b": weights(64, 5)}, ["N", 1, 8, 8], outputs=["pa", "pb"]
+    )
+    with pytest.raises(EngineError, match="expected exactly one"):
+        engine.compile(model, threads=1)

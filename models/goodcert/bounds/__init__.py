@@ -1,6 +1,7 @@
 """The mathematics: guaranteed bounds on what a network computes on a box of inputs.
 
-graph <- reader: an ONNX file as plain values. interval <- rules <- interpreter: boxes through the graph.
+graph <- reader: an ONNX file as plain values. interval <- rule <- one file for each kind of operator
+  <- rules <- interpreter: boxes through the graph.
 confidence <- classifier: bounds on the softmax confidence. rounding: why they hold for float32.
 """
 

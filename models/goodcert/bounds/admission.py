@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import torch
 
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import FLOAT32, MAX_MAGNITUDE, MAX_ROW_SUM
+from goodcert.bounds.rules import RULES
 
 
 def within_range(graph: Graph, box: Interval) -> bool:
@@ -18,6 +19,17 @@ def within_range(graph: Graph, box: Interval) -> bool:
     return all(_bounded(x) for x in values) and max(_row_sums(graph), default=0.0) <= MAX_ROW_SUM
 
 
+def undefined(graph: Graph, box: Interval) -> Node | None:
+    """The first node that may have no value on `box` (a logarithm below 0, a division by 0); None if all have."""
+    program = prepare(graph, FLOAT32)
+    values = program.trace(box)
+    for step in program.steps:
+        finite = all(_bounded(values[name]) for name in step.inputs)
+        if RULES[step.node.op].partial and finite and bool(values[step.output].lower.isnan().any()):
+            return step.node
+    return None
+
+
 def _bounded(x: Interval) -> bool:
     return bool((x.magnitude <= MAX_MAGNITUDE).all())  # NaN compares false
 
@@ -25,14 +37,23 @@ def _bounded(x: Interval) -> bool:
 def _row_sums(graph: Graph) -> Iterator[float]:
     """For each affine layer, the largest sum of |W| over what one of its outputs reads."""
     for node in graph.nodes:
-        if node.op in ("Conv", "Gemm", "MatMul"):
-            weight = graph.constants[node.inputs[1]].double().abs()
-            by_row = node.op == "Conv" or bool(node.attributes.get("transB", 0))
-            yield float(weight.flatten(1).sum(dim=1 if by_row else 0).max()) * abs(
+        if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+            weight = next(graph.constants[n] for n in node.inputs[:2] if n in graph.constants).double().abs()
+            yield float(weight.sum(dim=_read_together(node, weight.ndim, graph)).max()) * abs(
                 node.attributes.get("alpha", 1.0)
             )
         if node.op == "BatchNormalization":
             yield float(norm_statistics(node, [graph.constants[n] for n in node.inputs[1:]]).scale.abs().max())
+
+
+def _read_together(node: Node, rank: int, graph: Graph) -> list[int]:
+    """The axes of the weights over which one output sums, or more."""
+    if node.op == "Conv":
+        return list(range(1, rank))
+    if node.op == "ConvTranspose":
+        return [0, *range(2, rank)]
+    by_row = bool(node.attributes.get("transB", 0)) or node.inputs[0] in graph.constants or rank == 1
+    return [rank - 1 if by_row else rank - 2]
 
 
 def pixel_cube(graph: Graph) -> Interval:

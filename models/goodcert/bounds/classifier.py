@@ -10,7 +10,7 @@ from goodcert.bounds.confidence import (
     confidence_lower_bound,
     confidence_upper_bound,
 )
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import Program, prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import FLOAT32, Rounding
@@ -47,7 +47,7 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     """
     graph = peel_softmax(graph)
     last = graph.nodes[-1] if graph.nodes else None
-    if last is None or last.op not in ("Gemm", "MatMul") or last.attributes.keys() - {"transB"}:
+    if last is None or not _is_dense(graph, last):
         classes, device = output_size(graph), _device(graph)
         return graph, torch.eye(classes, device=device), torch.zeros(classes, device=device)
     weight = graph.constants[last.inputs[1]]
@@ -58,12 +58,24 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     return body, weight, bias.expand(weight.shape[0])
 
 
+def _is_dense(graph: Graph, node: Node) -> bool:
+    """Whether it is a dense layer: a matrix of weights on the right, and one bias for all rows."""
+    if node.op not in ("Gemm", "MatMul") or node.attributes.keys() - {"transB"}:
+        return False
+    weight, bias = (graph.constants.get(name) for name in (*node.inputs[1:], "")[:2])
+    return weight is not None and weight.ndim == 2 and (bias is None or bias.numel() == bias.shape[-1:].numel())
+
+
 def peel_softmax(graph: Graph) -> Graph:
     """Without a final Softmax over the classes: the service computes its own, in float64."""
     last = graph.nodes[-1] if graph.nodes else None
-    if last and last.op == "Softmax" and last.attributes.get("axis", -1) in (1, -1):
+    if last and graph.outputs == (last.output,) and _is_softmax_over_classes(last):
         return replace(graph, outputs=(last.inputs[0],)).pruned()
     return graph
+
+
+def _is_softmax_over_classes(node: Node) -> bool:
+    return node.op == "Softmax" and node.attributes.get("axis", -1) in (1, -1)
 
 
 def output_size(graph: Graph) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Node:
-    """One operator. inputs: names, "" for an optional one left out. output: the one name it defines."""
+    """One operator. inputs: names, "" for an optional one left out. output: the one name it defines (a Split with
+    several is a node for each of them)."""
 
     op: str
     inputs: tuple[str, ...]
@@ -25,7 +26,8 @@ class Graph:
 
     input: name of the one input that varies; input_shape: its shape, None where it is free.
     outputs: names in the file's order. constants: everything that does not vary, by name.
-    ranks: how many axes a value has, where shape inference could tell.
+    ranks: how many axes a value has, where shape inference could tell. opset: the version of the standard
+    operators whose meaning the nodes have.
     """
 
     input: str
@@ -34,6 +36,7 @@ class Graph:
     nodes: tuple[Node, ...]
     constants: Mapping[str, Tensor]
     ranks: Mapping[str, int] = field(default_factory=dict)
+    opset: int = 17
 
     def fresh(self, name: str) -> str:
         """`name`, or a longer one where it is taken."""

@@ -9,12 +9,15 @@ from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rules import Transform, transform_of
+from goodcert.bounds.rule import Transform
+from goodcert.bounds.rules import transform_of
 
 
 @dataclass(frozen=True)
 class Step:
     """A node made ready: its transform, the varying inputs it reads, the values nobody reads after it."""
+
+    node: Node
 
     transform: Transform
     inputs: tuple[str, ...]
@@ -24,15 +27,19 @@ class Step:
 
 @dataclass(frozen=True)
 class Program:
-    """A graph with |W| and all margins computed; call it with the interval of the input."""
+    """A graph with |W| and all margins computed; call it with the interval of the input.
+
+    fixed: constants that are computed with like values that vary, as boxes of one point.
+    """
 
     input: str
     outputs: tuple[str, ...]
     steps: tuple[Step, ...]
+    fixed: Mapping[str, Interval]
 
     def __call__(self, x: Interval) -> tuple[Interval, ...]:
         """The intervals of the outputs, in the graph's order."""
-        values = {self.input: x}
+        values = {self.input: x, **self.fixed}
         for step in self.steps:
             values[step.output] = step.transform(*(values[name] for name in step.inputs))
             for name in step.last_uses:
@@ -41,24 +48,47 @@ class Program:
 
     def trace(self, x: Interval) -> dict[str, Interval]:
         """The intervals of every value, by name: for looking into a graph, not for speed."""
-        values = {self.input: x}
+        values = {self.input: x, **self.fixed}
         for step in self.steps:
-            values[step.output] = step.transform(*(values[name] for name in step.inputs))
+            try:
+                values[step.output] = step.transform(*(values[name] for name in step.inputs))
+            except Unsupported:
+                raise
+            except (RuntimeError, IndexError, ValueError) as error:  # shapes that do not fit together
+                raise RuntimeError(f"node {step.node.name!r} ({step.node.op}): {error}") from error
         return values
 
 
 def prepare(graph: Graph, rounding: Rounding) -> Program:
     """Apply every rule to its node. Raises Unsupported, by node and operator, for one without a rule."""
     varying = {graph.input}
+    fixed = {name: _point(graph, name) for name in graph.outputs if name in graph.constants}
     last_use = _last_uses(graph)
     steps = []
     for position, node in enumerate(graph.nodes):
-        inputs = tuple(name for name in node.inputs if name in varying)
-        transform = transform_of(node, _constants(node, graph.constants, varying), rounding)
-        dead = tuple(name for name in dict.fromkeys(inputs) if last_use[name] == position)
-        steps.append(Step(transform, inputs, node.output, dead))
+        constants = _constants(node, graph.constants, varying)
+        if node.inputs and not varying.intersection(node.inputs):
+            # Computed from constants alone, it rounds like any other node: its first input becomes a box.
+            fixed[node.inputs[0]] = _point(graph, node.inputs[0], f"node {node.name!r} ({node.op}): ")
+            constants = tuple(
+                None if n == node.inputs[0] else c for n, c in zip(node.inputs, constants, strict=True)
+            )
+        inputs = tuple(name for name, c in zip(node.inputs, constants, strict=True) if name and c is None)
+        transform = transform_of(node, constants, rounding)
+        dead = tuple(name for name in dict.fromkeys(inputs) if last_use[name] == position and name not in fixed)
+        steps.append(Step(node, transform, inputs, node.output, dead))
         varying.add(node.output)
-    return Program(graph.input, graph.outputs, tuple(steps))
+    undefined = [name for name in graph.outputs if name not in varying and name not in fixed]
+    if undefined:
+        raise Unsupported(f"outputs {undefined} are not computed by the graph, or are not float32")
+    return Program(graph.input, graph.outputs, tuple(steps), fixed)
+
+
+def _point(graph: Graph, name: str, where: str = "") -> Interval:
+    value = graph.constants[name]
+    if not value.is_floating_point():
+        raise Unsupported(f"{where}constant {name!r} is {value.dtype}, expected float32")
+    return Interval(value, value)
 
 
 def _constants(node: Node, constants: Mapping[str, Tensor], varying: set[str]) -> tuple[Tensor | None, ...]:

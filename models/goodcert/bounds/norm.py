@@ -29,4 +29,6 @@ def norm_statistics(node: Node, constants: Sequence[Tensor]) -> Statistics:
     shift = beta - mean * scale
     if not (torch.isfinite(scale).all() and torch.isfinite(shift).all()):
         raise Unsupported(f"node {node.name!r} (BatchNormalization): scale or shift is not finite")
+    if ((scale != 0) & (scale.abs() < 2.0**-100)).any():  # float32 would round it by more than a share of itself
+        raise Unsupported(f"node {node.name!r} (BatchNormalization): a scale below 2^-100 that is not 0")
     return Statistics(scale, shift, beta.abs() + (mean * scale).abs())

@@ -7,8 +7,8 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from goodcert.bounds.admission import within_range
-from goodcert.bounds.graph import Graph
+from goodcert.bounds.admission import undefined, within_range
+from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
@@ -27,10 +27,17 @@ def interval_outputs(
     value could overflow. Operators on constants alone are evaluated once, in float32. Raises `Unsupported`
     for a graph that cannot be bounded and ValueError for a box that is none.
     """
-    graph = read_graph(model, fold_weights=False)
-    _check_box(graph, lower, upper)
-    box = Interval(torch.from_numpy(lower), torch.from_numpy(upper))
-    outputs = prepare(graph, FLOAT32)(box)
+    _check_box(lower, upper)
+    graph = read_graph(model, lower.shape, fold_weights=False)
+    box = Interval(torch.from_numpy(lower.copy()), torch.from_numpy(upper.copy()))
+    try:
+        values = prepare(graph, FLOAT32).trace(box)
+        node = undefined(graph, box)
+    except RuntimeError as error:
+        raise Unsupported(str(error)) from error
+    outputs = [values[name] for name in graph.outputs]
+    if node:
+        raise Unsupported(f"node {node.name!r} ({node.op}): has no value for some inputs in the box")
     if not within_range(graph, box):
         return [np.full(x.lower.shape, -np.inf, np.float32) for x in outputs], [
             np.full(x.upper.shape, np.inf, np.float32) for x in outputs
@@ -38,12 +45,8 @@ def interval_outputs(
     return [x.lower.numpy() for x in outputs], [x.upper.numpy() for x in outputs]
 
 
-def _check_box(graph: Graph, lower: NDArray[np.float32], upper: NDArray[np.float32]) -> None:
+def _check_box(lower: NDArray[np.float32], upper: NDArray[np.float32]) -> None:
     if lower.dtype != np.float32 or upper.dtype != np.float32:  # rounding another dtype could shrink the box
         raise ValueError(f"got a box of {lower.dtype} and {upper.dtype}, expected float32")
-    sizes = zip(graph.input_shape, lower.shape, strict=False)
-    fits = len(graph.input_shape) == lower.ndim and all(size in (None, given) for size, given in sizes)
     if lower.shape != upper.shape or not (lower <= upper).all():
         raise ValueError("expected lower and upper of one shape with lower <= upper everywhere, without NaN")
-    if not fits:
-        raise ValueError(f"got a box of shape {lower.shape}, expected {graph.input_shape}")

@@ -4,7 +4,7 @@ Each pass takes a graph and returns one. The result is what both ONNX Runtime an
 so whatever a fold rounds is rounded once for both, and the bound is about the numbers that are served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,11 +18,25 @@ from goodcert.bounds.norm import norm_statistics
 def normalise(graph: Graph, *, fold_weights: bool) -> Graph:
     """All passes, in order. Without `fold_weights` those are left out that round weights anew: the graph
     then computes what the file says, layer by layer."""
-    for apply in (fold_constants, drop_no_ops, plain_padding, plain_bias):
+    for apply in (fold_constants, drop_no_ops, plain_padding):
         graph = apply(graph)
     for apply in (scale_gemm, merge_bias, fold_batch_norm) if fold_weights else ():
         graph = apply(graph)
     return graph.pruned()
+
+
+def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> Graph:
+    """A Reshape whose target is computed from the size of the batch gets the shape that was inferred for it,
+    with -1 for the one free axis."""
+    constants, nodes = dict(graph.constants), []
+    for node in graph.nodes:
+        sizes = shapes.get(node.output, (None, None))
+        if node.op == "Reshape" and node.inputs[1] not in constants and sizes.count(None) <= 1 and 0 not in sizes:
+            name = f"{node.output}/shape"
+            constants[name] = torch.tensor([-1 if size is None else size for size in sizes])
+            node = replace(node, inputs=(node.inputs[0], name))
+        nodes.append(node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
 # --- constants ----------------------------------------------------------------------------------------
@@ -65,6 +79,9 @@ _FOLDABLE: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
 # --- what does nothing in inference -------------------------------------------------------------------
 
 
+_FLOAT = 1  # in ONNX's numbering of types
+
+
 def drop_no_ops(graph: Graph) -> Graph:
     while node := next((node for node in graph.nodes if _does_nothing(graph, node)), None):
         graph = graph.without(node).rewire(node.output, node.inputs[0])
@@ -72,7 +89,17 @@ def drop_no_ops(graph: Graph) -> Graph:
 
 
 def _does_nothing(graph: Graph, node: Node) -> bool:
-    return node.op == "Identity" or (node.op == "Dropout" and _inference(graph, node))
+    if node.op == "Dropout":
+        return _inference(graph, node)
+    return node.op == "Identity" or _to_float32(graph, node)
+
+
+def _to_float32(graph: Graph, node: Node) -> bool:
+    """A cast to what every value that varies is already."""
+    if node.op == "CastLike":
+        like = graph.constants.get(node.inputs[1])
+        return like is None or like.dtype == torch.float32
+    return node.op == "Cast" and node.attributes.get("to") == _FLOAT
 
 
 def _inference(graph: Graph, node: Node) -> bool:
@@ -83,39 +110,23 @@ def _inference(graph: Graph, node: Node) -> bool:
 
 
 def plain_padding(graph: Graph) -> Graph:
-    """auto_pad spelled out; SAME would need the sizes of the images. Dilations of pools are dropped where
-    they are 1: older opsets, which are written, do not know them."""
+    """auto_pad spelled out where that does not need the sizes of the images. Dilations of pools are dropped where
+    they are 1: older opsets do not know them."""
 
     def plain(node: Node) -> Node:
         rest = dict(node.attributes)
         if node.op == "AveragePool" and set(rest.get("dilations", [1])) == {1}:
             rest.pop("dilations", None)
-        auto_pad = rest.pop("auto_pad", "NOTSET")
-        if auto_pad == "VALID":
+        if rest.get("auto_pad") == "VALID":
             rest.pop("pads", None)
-        elif auto_pad != "NOTSET":
-            raise Unsupported(
-                f"node {node.name!r} ({node.op}): auto_pad {node.attributes['auto_pad']}, expected explicit pads"
-            )
+        if rest.get("auto_pad") in ("VALID", "NOTSET"):
+            del rest["auto_pad"]
         return replace(node, attributes=rest)
 
     return replace(graph, nodes=tuple(plain(node) for node in graph.nodes))
 
 
 # --- affine layers ------------------------------------------------------------------------------------
-
-
-def plain_bias(graph: Graph) -> Graph:
-    """Gemm's bias as one number per column: rows of a batch must not differ in theirs."""
-    constants = dict(graph.constants)
-    for node in graph.nodes:
-        if node.op == "Gemm" and len(node.inputs) > 2 and node.inputs[2] in constants:
-            bias = constants[node.inputs[2]]
-            if bias.numel() != (bias.shape[-1] if bias.ndim else 1):
-                raise Unsupported(
-                    f"node {node.name!r} (Gemm): a bias of shape {tuple(bias.shape)}, expected a row"
-                )
-    return graph
 
 
 def scale_gemm(graph: Graph) -> Graph:

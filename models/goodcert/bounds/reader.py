@@ -1,5 +1,7 @@
 """From an ONNX model to a graph; whatever is not understood is refused by name."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -7,51 +9,66 @@ import torch
 from onnx import helper, numpy_helper
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.folding import Shape, fold
 from goodcert.bounds.graph import Graph, Node
-from goodcert.bounds.passes import normalise
+from goodcert.bounds.passes import fixed_reshapes, normalise
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
 """What the rules were reviewed against; a newer opset may have given an operator another meaning."""
 
 
-def read_graph(model: onnx.ModelProto, *, fold_weights: bool = True) -> Graph:
+def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True) -> Graph:
     """The normalised graph of a model with one float32 input that varies.
 
+    shape: of the input, where the file leaves it open; ValueError if the file says otherwise.
     fold_weights: fold scales and batch norms into the weights before them, as `passes.normalise` says.
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
     or sparse weights, weights that are not finite, more than one input, outputs that do not vary.
     """
     _check_model(model)
-    proto = model.graph
-    constants = {init.name: _tensor(init) for init in proto.initializer}
-    name, shape = _only_input(proto, set(constants))
-    outputs = tuple(output.name for output in proto.output)
-    nodes = tuple(_node(node, position) for position, node in enumerate(proto.node))
-    graph = Graph(name, shape, outputs, nodes, constants, _ranks(model))
-    return _checked(normalise(graph, fold_weights=fold_weights))
+    name, stated = _only_input(model.graph, {init.name for init in model.graph.initializer})
+    if shape is not None:
+        _check_shape(shape, stated)
+    folded, shapes = fold(model, shape)
+    constants = {init.name: _tensor(init, _readers(folded.graph, init.name)) for init in _read(folded.graph)}
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
+    ranks = {name: len(sizes) for name, sizes in shapes.items()}
+    outputs = tuple(output.name for output in folded.graph.output)
+    graph = Graph(name, tuple(shape or stated), outputs, tuple(nodes), constants, ranks, opset)
+    return _checked(normalise(fixed_reshapes(graph, shapes), fold_weights=fold_weights))
+
+
+def _check_shape(given: Sequence[int], stated: Shape) -> None:
+    fits = len(stated) == len(given) and all(s in (None, g) for s, g in zip(stated, given, strict=True))
+    if not fits:
+        raise ValueError(f"got a box of shape {tuple(given)}, expected {stated}")
+
+
+def _read(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
+    """The constants that something reads."""
+    names = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    return [init for init in graph.initializer if init.name in names]
 
 
 def _checked(graph: Graph) -> Graph:
     for name, value in graph.constants.items():
         _require_finite(name, value)
+    made = {graph.input, *graph.constants, *(node.output for node in graph.nodes)}
+    missing = [name for name in graph.outputs if name not in made]
+    if missing:
+        raise Unsupported(
+            f"outputs {missing} are made by no node that is understood, such as the mask of a Dropout"
+        )
     constant = [name for name in graph.outputs if name in graph.constants]
     if constant:
         raise Unsupported(f"outputs {constant} do not depend on the input, expected outputs that vary")
     return graph
 
 
-def _require_finite(name: str, value: torch.Tensor) -> None:
+def _require_finite(name: str, value: torch.Tensor, readers: str = "") -> None:
     if value.is_floating_point() and not torch.isfinite(value).all():
-        raise Unsupported(f"weights {name!r} hold NaN or infinity, expected finite numbers")
-
-
-def _ranks(model: onnx.ModelProto) -> dict[str, int]:
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-    except onnx.shape_inference.InferenceError as error:
-        raise Unsupported(f"the shapes of the graph contradict each other: {error}") from error
-    values = [*inferred.input, *inferred.value_info, *inferred.output]
-    return {v.name: len(v.type.tensor_type.shape.dim) for v in values if v.type.tensor_type.HasField("shape")}
+        raise Unsupported(f"weights {name!r} hold NaN or infinity{readers}, expected finite numbers")
 
 
 def _check_model(model: onnx.ModelProto) -> None:
@@ -61,6 +78,8 @@ def _check_model(model: onnx.ModelProto) -> None:
     for init in model.graph.initializer:
         if init.data_location == onnx.TensorProto.EXTERNAL:
             raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
+    for position, node in enumerate(model.graph.node):
+        _check_node(node, position)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -92,25 +111,63 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
     return inputs[0].name, shape
 
 
-def _tensor(init: onnx.TensorProto) -> torch.Tensor:
+def _readers(graph: onnx.GraphProto, name: str) -> str:
+    """For messages: the operators that read a constant."""
+    operators = sorted({node.op_type for node in graph.node if name in node.input})
+    return f" (read by {', '.join(operators)})" if operators else ""
+
+
+def _tensor(init: onnx.TensorProto, readers: str = "") -> torch.Tensor:
     if init.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
         kind = onnx.TensorProto.DataType.Name(init.data_type)
-        raise Unsupported(f"weights {init.name!r} are {kind}, expected FLOAT (or INT64 shapes)")
+        raise Unsupported(f"weights {init.name!r} are {kind}{readers}, expected FLOAT (or INT64 shapes)")
     value = torch.from_numpy(numpy_helper.to_array(init).copy())
-    _require_finite(init.name, value)
+    _require_finite(init.name, value, readers)
     return value
 
 
-def _node(proto: onnx.NodeProto, position: int) -> Node:
+def _check_node(proto: onnx.NodeProto, position: int) -> None:
     name = proto.name or f"#{position}"
     if proto.domain not in ("", "ai.onnx"):
         raise Unsupported(f"node {name!r} ({proto.op_type}): domain {proto.domain!r}, expected the standard one")
-    # Only Dropout and BatchNormalization leave optional outputs that inference does not need.
+    if any(attribute.type in _GRAPHS for attribute in proto.attribute):
+        raise Unsupported(f"node {name!r} ({proto.op_type}): control flow is not supported")
+
+
+_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+
+
+def _nodes(proto: onnx.NodeProto, position: int, shapes: Mapping[str, Shape], opset: int) -> list[Node]:
+    """One node for one output: a Split is read as a node for each of its parts."""
+    name = proto.name or f"#{position}"
+    attributes = {attribute.name: _attribute(name, proto, attribute) for attribute in proto.attribute}
+    inputs = _without_trailing_blanks(proto.input)
+    if proto.op_type == "Split":
+        parts = [{**attributes, "part": i, "parts": len(proto.output)} for i in range(len(proto.output))]
+        return [Node("Split", inputs, o, a, name) for o, a in zip(proto.output, parts, strict=True) if o]
+    # Only Dropout leaves an optional output that inference does not need.
     used = [output for output in proto.output if output]
     if len(used) > 1 and proto.op_type != "Dropout":
         raise Unsupported(f"node {name!r} ({proto.op_type}): {len(used)} outputs, expected one")
-    attributes = {attribute.name: _attribute(name, proto, attribute) for attribute in proto.attribute}
-    return Node(proto.op_type, tuple(proto.input), used[0], attributes, name)
+    node = Node(proto.op_type, inputs, used[0], attributes, name)
+    return _last_axis(node, shapes) if opset < 13 and node.op in ("Softmax", "LogSoftmax") else [node]
+
+
+def _without_trailing_blanks(names: Sequence[str]) -> tuple[str, ...]:
+    kept = list(names)
+    while kept and not kept[-1]:
+        kept.pop()
+    return tuple(kept)
+
+
+def _last_axis(node: Node, shapes: Mapping[str, Shape]) -> list[Node]:
+    """Before opset 13 a softmax ran over all axes from the given one on, taken together."""
+    axis, shape = node.attributes.get("axis", 1), shapes.get(node.inputs[0])
+    if shape is None:
+        raise Unsupported(f"node {node.name!r} ({node.op}): input of unknown rank, expected a known one")
+    if axis % len(shape) != len(shape) - 1:
+        raise Unsupported(f"node {node.name!r} ({node.op}): over several axes, expected only the last one")
+    return [replace(node, attributes={**node.attributes, "axis": axis if axis < 0 else len(shape) - 1})]
 
 
 def _attribute(name: str, node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:

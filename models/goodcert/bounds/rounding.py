@@ -47,6 +47,10 @@ hence monotone, operation: the deployed result lies between the rounded results 
 can lie half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two
 roundings, and 2^-100 for underflow.
 
+**Plain sums** (of branches, along axes) of n - 2 or fewer terms: ours and the deployed one err by gamma sum |x|
+each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n pays for both, for
+the error of fl(sum |x|) and for its own two roundings. Means have one more rounding, which n counts.
+
 **Relu, max pooling and movements of data** are exact and monotone: the ends map to the ends.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
@@ -108,12 +112,19 @@ class Rounding:
         exact = bias.double().abs() * self.slack(terms) + self.tiny
         return torch.nextafter(exact.float(), torch.tensor(torch.inf, device=bias.device))
 
-    def widen(self, lower: Tensor, upper: Tensor) -> Interval:
-        """One correctly rounded operation's worth outward."""
+    def widen(self, lower: Tensor, upper: Tensor, operations: int = 1) -> Interval:
+        """Outward by what so many correctly rounded operations on one value can cost, each relative to it."""
         if self.unit == 0:
             return Interval(lower, upper)
-        step = 4 * self.unit
+        step = 4 * operations * self.unit
         return Interval(lower - (lower.abs() * step + self.tiny), upper + (upper.abs() * step + self.tiny))
+
+    def spread(self, lower: Tensor, upper: Tensor, size: Tensor, terms: int) -> Interval:
+        """Outward by c(n) gamma of `size`: what sums of n terms can cost whose absolute values add up to it."""
+        if self.unit == 0:
+            return Interval(lower, upper)
+        margin = size * float32_above(self.slack(terms)) + self.tiny
+        return Interval(lower - margin, upper + margin)
 
 
 FLOAT32 = Rounding(unit=2.0**-24, tiny=2.0**-100)

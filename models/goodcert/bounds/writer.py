@@ -5,9 +5,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from goodcert.bounds.graph import Graph, Node
 
-OPSET = 17
-"""Every operator of the rules means the same in it as in the opsets that are read."""
-
 
 def write_graph(graph: Graph) -> onnx.ModelProto:
     """A model with a free batch axis that computes the graph's outputs."""
@@ -20,9 +17,13 @@ def write_graph(graph: Graph) -> onnx.ModelProto:
         [numpy_helper.from_array(value.detach().cpu().contiguous().numpy(), name)
          for name, value in graph.constants.items()],
     )  # fmt: skip
-    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=8)
     return onnx.shape_inference.infer_shapes(model)  # a valid file states the shapes of its outputs
 
 
 def _node(node: Node) -> onnx.NodeProto:
-    return helper.make_node(node.op, node.inputs, [node.output], name=node.name, **node.attributes)
+    attributes, outputs = dict(node.attributes), [node.output]
+    if node.op == "Split":  # the other parts get names that nobody reads
+        part, parts = attributes.pop("part"), attributes.pop("parts")
+        outputs = [node.output if i == part else f"{node.output}/part{i}" for i in range(parts)]
+    return helper.make_node(node.op, node.inputs, outputs, name=node.name, **attributes)

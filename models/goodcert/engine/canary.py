@@ -7,8 +7,8 @@ A kernel that mixes loses the small value beside the huge one, one that shortens
 choose kernels by shape and batch, so every layer of the model is tried in its own shape.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goodcert.bounds.affine import convolution, explicit_pads
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
-from goodcert.bounds.rules import convolution
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.errors import EngineError
 from goodcert.engine.prediction import Predictor
@@ -47,10 +47,24 @@ def layers(graph: Graph) -> list[Layer]:
     image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
     return [
-        Layer(node, tuple(values[node.inputs[0]].lower.shape[1:]), tuple(graph.constants[node.inputs[1]].shape))
+        Layer(
+            _plainly_padded(node, graph, values),
+            tuple(values[node.inputs[0]].lower.shape[1:]),
+            tuple(graph.constants[node.inputs[1]].shape),
+        )
         for node in graph.nodes
         if node.op in ("Conv", "Gemm", "MatMul")
     ]
+
+
+def _plainly_padded(node: Node, graph: Graph, values: Mapping[str, Interval]) -> Node:
+    """With auto_pad spelled out for the sizes that the layer meets."""
+    if "auto_pad" not in node.attributes:
+        return node
+    kernel, sizes = graph.constants[node.inputs[1]].shape[2:], values[node.inputs[0]].lower.shape[2:]
+    begin, end = explicit_pads(node.attributes, kernel, sizes)
+    rest = {name: value for name, value in node.attributes.items() if name != "auto_pad"}
+    return replace(node, attributes={**rest, "pads": [*begin, *end]})
 
 
 def check_bounds(graph: Graph, device: torch.device, batches: Iterable[int]) -> None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from goodcert.bounds import Unsupported
-from goodcert.bounds.admission import pixel_cube, within_range
+from goodcert.bounds.admission import pixel_cube, undefined, within_range
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.confidence import MAX_CLASSES
@@ -19,7 +19,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.writer import write_graph
-from goodcert.engine import canary, selfcheck
+from goodcert.engine import canary, rows, selfcheck
 from goodcert.engine.device import resolve
 from goodcert.engine.eager import EagerBounds
 from goodcert.engine.engine import Bounds, Engine
@@ -78,14 +78,15 @@ def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     output = two[graph.outputs[0]] or ()
     if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
         raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
+    rows.check(graph, shape)
     return shape, output[0]
 
 
 def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[int, ...] | None]:
     """The shape of every value without its first axis; None where that axis is not the batch.
 
-    A value whose rows number N at every N, each of one shape, has a row per image; and no operator with a
-    rule looks along the first axis, but through a change of shape that would show here.
+    A value whose rows number N at every N, each of one shape, has a row per image; `rows` makes sure that none
+    sees another.
     """
     images = torch.zeros(batch, *shape)
     try:
@@ -106,6 +107,9 @@ def _predictor(graph: Graph, threads: int | None) -> Predictor:
 
 
 def _bounds(graph: Graph, classes: int, device: torch.device, threads: int | None) -> Bounds:
+    node = undefined(graph, pixel_cube(graph))
+    if node:
+        raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
     if not within_range(graph, pixel_cube(graph)):
         return partial(_nothing_guaranteed, classes)
     if device.type == "cpu":

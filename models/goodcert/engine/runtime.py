@@ -15,6 +15,20 @@ REROUNDING_FUSIONS = (
     "MatMulScaleFusion",
 )
 
+# Fusions of several operators into one kernel with an arithmetic of its own: they were bounded one by one.
+KERNEL_FUSIONS = (
+    "BiasGeluFusion",
+    "BiasSoftmaxFusion",
+    "FastGeluFusion",
+    "GeluFusionL1",
+    "GeluFusionL2",
+    "LayerNormFusionL1",
+    "LayerNormFusionL2",
+    "QuickGeluFusion",
+    "SimplifiedLayerNormFusion",
+    "SkipLayerNormFusion",
+)
+
 
 # Fusions that start a convolution's sum with the other branch of an Add: no longer one rounded addition.
 BRANCH_FUSIONS = ("ConvAddActivationFusion", "NchwcTransformer")
@@ -27,7 +41,7 @@ def session(
 
     sums_branches: whether the model adds two values that both vary, as residual networks do.
     """
-    disabled = [*REROUNDING_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
+    disabled = [*REROUNDING_FUSIONS, *KERNEL_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0

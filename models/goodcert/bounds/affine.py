@@ -1,0 +1,216 @@
+"""Affine operators: centre and radius, with the absolute weight (Gowal et al., On the effectiveness of interval
+bound propagation, 2018, eq. 6 and 7). All that depends on weights alone, |W| first, is computed once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from goodcert.bounds.graph import Node
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.norm import norm_statistics
+from goodcert.bounds.rounding import Rounding
+from goodcert.bounds.rule import (
+    Constants,
+    Transform,
+    constant_of,
+    number,
+    optional,
+    pad_order,
+    padded,
+    pads_of,
+    require,
+)
+
+Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""A linear map: (x, weight, bias or None)."""
+
+
+def affine(apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding) -> Transform:
+    """m = W mu + b, R = |W| r, with the radius inflated for rounding (see rounding.py).
+
+    apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
+    terms: the most roundings on a path, the number of products per output and one at least.
+    """
+    absolute = weight.abs()
+    margin = rounding.bias_radius(bias, terms)
+
+    def transform(x: Interval) -> Interval:
+        mu = x.centre
+        centre = apply(mu, weight, bias)
+        radius = apply(rounding.inflate(mu, x.radius(mu), terms), absolute, margin)
+        return Interval(centre - radius, centre + radius)
+
+    return transform
+
+
+# --- convolutions -------------------------------------------------------------------------------------
+
+
+def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    _, weight, _ = padded(inputs, 3)
+    weight, bias = constant_of(node, weight), optional(node, inputs, 2)
+    bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
+    kernel = list(weight.shape[2:])
+    require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
+    require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
+    apply = convolution(node.attributes, weight.ndim - 2)
+    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding)
+
+
+def convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
+    """The convolution of these ONNX attributes, in one to three dimensions."""
+    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
+    groups = attributes.get("group", 1)
+
+    def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        begin, end = explicit_pads(attributes, weight.shape[2:], x.shape[2:])
+        padding = begin
+        if begin != end:
+            x, padding = F.pad(x, pad_order(begin, end)), [0] * dims
+        return function(x, weight, bias, strides, padding, dilations, groups)
+
+    return apply
+
+
+def explicit_pads(
+    attributes: Mapping[str, Any], kernel: Sequence[int], sizes: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """(begin, end) of every axis for an image of these sizes, with auto_pad spelled out: SAME gives
+    ceil(size / stride) outputs, the odd one of the pads at the end (UPPER) or at the beginning (LOWER)."""
+    dims, rule = len(kernel), attributes.get("auto_pad", "NOTSET")
+    if rule in ("NOTSET", "VALID"):
+        return pads_of(attributes, dims) if rule == "NOTSET" else ([0] * dims, [0] * dims)
+    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    total = [
+        max(0, (-(-int(n) // s) - 1) * s + d * (k - 1) + 1 - int(n))
+        for n, s, d, k in zip(sizes, strides, dilations, kernel, strict=True)
+    ]
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    return (small, large) if rule == "SAME_UPPER" else (large, small)
+
+
+def conv_transpose(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """Every output sums at most one product per input channel of its group and kernel position."""
+    weight, bias = constant_of(node, inputs[1]), optional(node, inputs, 2)
+    dims, groups = weight.ndim - 2, node.attributes.get("group", 1)
+    require(node, 1 <= dims <= 3, "one to three dimensions")
+    bias = weight.new_zeros(weight.shape[1] * groups) if bias is None else bias
+    fan_in = weight.shape[0] // groups * prod(weight.shape[2:])
+    return affine(transposed_convolution(node.attributes, dims), weight, bias, fan_in + 1, rounding)
+
+
+def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
+    """The whole output first, then cropped or filled up with zeros as the pads say, then the bias."""
+    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[dims]
+    groups = attributes.get("group", 1)
+
+    def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        whole = function(x, weight, None, strides, 0, 0, groups, dilations)
+        begin, end = _crops(attributes, [int(n) for n in whole.shape[2:]], [int(n) for n in x.shape[2:]])
+        y = F.pad(whole, pad_order([-p for p in begin], [-p for p in end]))
+        return y if bias is None else y + bias.reshape(-1, *[1] * dims)
+
+    return apply
+
+
+def _crops(attributes: Mapping[str, Any], whole: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
+    """How much of the whole transposed convolution is cut off at the beginning and at the end of each axis."""
+    dims, rule = len(whole), attributes.get("auto_pad", "NOTSET")
+    extra = list(attributes.get("output_padding", [0] * dims))
+    strides = attributes.get("strides", [1] * dims)
+    wanted = attributes.get("output_shape")
+    if wanted is None and rule in ("NOTSET", "VALID"):
+        begin, end = pads_of(attributes, dims) if rule == "NOTSET" else ([0] * dims, [0] * dims)
+        return begin, [e - x for e, x in zip(end, extra, strict=True)]
+    wanted = [n * s for n, s in zip(sizes, strides, strict=True)] if wanted is None else wanted[-dims:]
+    total = [max(0, w + x - y) for w, x, y in zip(whole, extra, wanted, strict=True)]
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    begin = small if rule == "SAME_UPPER" else large
+    return begin, [w - b - y for w, b, y in zip(whole, begin, wanted, strict=True)]
+
+
+# --- dense layers -------------------------------------------------------------------------------------
+
+
+def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """alpha and beta cost three roundings on a path: our alpha W or beta b, the deployed product by alpha, and
+    that by beta."""
+    weight, bias = constant_of(node, inputs[1]), optional(node, inputs, 2)
+    alpha, beta = number(node, "alpha", 1.0), number(node, "beta", 1.0)
+    weight = _scaled(node, weight if node.attributes.get("transB", 0) else weight.T, alpha)
+    bias = weight.new_zeros(1) if bias is None else _scaled(node, bias, beta)
+    outputs, terms = weight.shape[0], weight.shape[1] + (1 if alpha == beta == 1 else 4)
+    if bias.ndim < 2 or bias.shape[0] == 1:
+        bias = bias.reshape(-1)
+        require(node, len(bias) in (1, outputs), f"a bias of 1 or {outputs} numbers for every row")
+        bias = bias.expand(outputs)
+    apply = dense_by_column if node.attributes.get("transA", 0) else dense
+    return affine(apply, weight, bias, terms, rounding)
+
+
+def _scaled(node: Node, value: Tensor, factor: float) -> Tensor:
+    if factor == 1:
+        return value
+    scaled = value.double() * factor
+    normal = (scaled.abs() >= 2.0**-126) & (scaled.abs() <= 2.0**100)
+    require(node, bool((normal | (value == 0)).all()), "alpha and beta under which no weight under- or overflows")
+    return scaled.float()
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(N, F) by weight (K, F) to (N, K); the bias is (K,), or one for every entry of the result."""
+    if bias is None or bias.ndim == 1:
+        return F.linear(x, weight, bias)
+    return F.linear(x, weight) + bias
+
+
+def dense_by_column(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return dense(x.T, weight, bias)
+
+
+def matmul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """With one constant factor, on either side."""
+    left, right = inputs
+    if left is not None:
+        zero = left.new_zeros(1)
+        return affine(lambda x, w, b: _plus(torch.matmul(w, x), b), left, zero, left.shape[-1] + 1, rounding)
+    weight = constant_of(node, right)
+    if weight.ndim == 2:
+        return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0] + 1, rounding)
+    fan_in = weight.shape[-2] if weight.ndim > 1 else weight.shape[0]
+    return affine(lambda x, w, b: _plus(torch.matmul(x, w), b), weight, weight.new_zeros(1), fan_in + 1, rounding)
+
+
+def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias.reshape(())
+
+
+# --- normalization with fixed statistics --------------------------------------------------------------
+
+
+def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
+    arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""
+    statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
+    terms = 10
+    scale, shift = statistics.scale.float(), statistics.shift.float()
+    margin = rounding.bias_radius(statistics.magnitude.float(), terms)
+
+    def transform(x: Interval) -> Interval:
+        def channels(values: Tensor) -> Tensor:
+            return values.reshape(-1, *[1] * (x.lower.ndim - 2))
+
+        mu = x.centre
+        centre = mu * channels(scale) + channels(shift)
+        radius = rounding.inflate(mu, x.radius(mu), terms) * channels(scale.abs())
+        if margin is not None:
+            radius = radius + channels(margin)
+        return Interval(centre - radius, centre + radius)
+
+    return transform

@@ -1,0 +1,136 @@
+"""What does not depend on the values of the input, only on shapes and constants, is computed at load.
+
+ONNX to ONNX: shapes come from onnx's own inference, values from its reference implementation, a node at a time.
+Only what cannot round is computed here: movements of constants, and arithmetic on whole numbers. Sums and
+products of float constants are left to the passes (which round once, for the prediction and the bound) or to the
+rules (which bound them).
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from goodcert.bounds.errors import Unsupported
+
+MOVES = frozenset({
+    "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Gather",
+    "GatherElements", "GatherND", "Identity", "OneHot", "Pad", "Reshape", "ScatterND", "Shape", "Size",
+    "Slice", "Split", "Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where",
+})  # fmt: skip
+WHOLE = frozenset({
+    "Abs", "Add", "And", "Ceil", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less",
+    "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "Or", "Range", "ReduceMax",
+    "ReduceMin", "ReduceProd", "ReduceSum", "Sign", "Sub",
+})  # fmt: skip
+MAX_ELEMENTS = 2**26
+"""No folded constant may be larger: a file of a few bytes could ask for any size."""
+
+Shape = tuple[int | None, ...]
+
+
+def fold(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> tuple[onnx.ModelProto, dict[str, Shape]]:
+    """(the folded model, the shapes that are known). shape: of the input, where the file leaves it open."""
+    model = _with_input_shape(model, shape)
+    while True:
+        shapes = infer_shapes(model)
+        folded = [node for node in model.graph.node if _fold(model, node, shapes)]
+        for node in folded:
+            model.graph.node.remove(node)
+        if not folded:
+            return model, shapes
+
+
+def _with_input_shape(model: onnx.ModelProto, shape: Sequence[int] | None) -> onnx.ModelProto:
+    """A copy that claims nothing about shapes but those of its inputs: the rest is inferred, not believed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.value_info[:]
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    constants = {init.name for init in copy.graph.initializer}
+    for value in copy.graph.input:
+        if shape is not None and value.name not in constants:
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(helper.make_tensor_value_info(value.name, kind, list(shape)))
+    return copy
+
+
+def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """By name; a free axis is None. Values of unknown rank are left out."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError) as error:
+        raise Unsupported(f"the shapes of the graph do not fit together: {str(error).splitlines()[0]}") from error
+    values = [v for v in (*graph.input, *graph.value_info, *graph.output) if v.type.tensor_type.HasField("shape")]
+    shapes: dict[str, Shape] = {v.name: _sizes(v) for v in values}
+    return shapes | {init.name: tuple(init.dims) for init in graph.initializer}
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Shape:
+    return tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+
+
+def _fold(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
+    """Whether the node was computed and its outputs are constants now."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in MOVES | WHOLE:
+        return False
+    constants = {init.name: init for init in model.graph.initializer}
+    if node.op_type in ("Shape", "Size") and node.input[0] not in constants:
+        return _fold_shape(model, node, shapes.get(node.input[0]))
+    if any(name and name not in constants for name in node.input) or _too_large(node, shapes):
+        return False
+    inputs = {name: numpy_helper.to_array(constants[name]) for name in node.input if name}
+    if node.op_type in WHOLE and any(np.issubdtype(value.dtype, np.floating) for value in inputs.values()):
+        return False
+    _store(model, node, _evaluate(model, node, inputs))
+    return True
+
+
+def _too_large(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
+    known = [shapes[name] for name in node.output if name in shapes]
+    return any(
+        prod(size or MAX_ELEMENTS + 1 for size in shape) > MAX_ELEMENTS for shape in known if 0 not in shape
+    )
+
+
+def _fold_shape(model: onnx.ModelProto, node: onnx.NodeProto, shape: Shape | None) -> bool:
+    if shape is None or None in shape:
+        return False
+    sizes = np.array(shape, np.int64)
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if node.op_type == "Size":
+        value = np.array(sizes.prod(), np.int64)
+    else:
+        value = sizes[slice(attributes.get("start", 0), attributes.get("end", len(sizes)))]
+    _store(model, node, [value])
+    return True
+
+
+def _evaluate(
+    model: onnx.ModelProto, node: onnx.NodeProto, inputs: dict[str, NDArray[np.generic]]
+) -> list[NDArray[np.generic]]:
+    infos = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in inputs.items()
+    ]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([node], "fold", infos, outputs)
+    single = helper.make_model(graph, opset_imports=list(model.opset_import))
+    try:
+        results = ReferenceEvaluator(single).run(None, inputs)
+    except Exception as error:
+        raise Unsupported(f"node {node.name!r} ({node.op_type}): cannot be computed: {error}") from error
+    return [np.asarray(result) for result in results]
+
+
+def _store(model: onnx.ModelProto, node: onnx.NodeProto, values: Sequence[NDArray[np.generic]]) -> None:
+    names = [name for name in node.output if name]
+    for name, value in zip(names, values, strict=True):
+        model.graph.initializer.append(
+            numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        )

@@ -1,0 +1,227 @@
+"""Activations that no float32 implementation computes correctly rounded.
+
+What is assumed of the deployed implementation, ONNX Runtime's included: its result differs from the true value
+f(x) by at most `RELATIVE` |f(x)| (8 units in the last place) plus an absolute term that each function states,
+which also pays for implementations that first compute exp(x) and then add or subtract 1. The tests compare f with
+arbitrary precision and ONNX Runtime with f on dense grids.
+
+f itself is evaluated at the ends in float64 (whose error of a few 2^-53 vanishes beside the margin), and
+the result is rounded once to float32, which costs at most 2^-24 relatively: `RELATIVE` below includes it.
+"""
+
+from collections.abc import Callable
+from math import pi, sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from goodcert.bounds.elementwise import undefined_where
+from goodcert.bounds.graph import Node
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.rounding import Rounding
+from goodcert.bounds.rule import Constants, Make, Transform, constant_of, number, require
+
+RELATIVE = 2.0**-20
+ABSOLUTE = 2.0**-21
+"""For functions around 1 in size."""
+
+Function = Callable[[Tensor], Tensor]
+
+
+def increasing(function: Function, absolute: float = ABSOLUTE) -> Make:
+    """The rule of an operator without parameters that never decreases."""
+    return lambda node, inputs, rounding: _ends(function, absolute, rounding)
+
+
+def _ends(function: Function, absolute: float, rounding: Rounding) -> Transform:
+    return lambda x: _outward(function(x.lower.double()), function(x.upper.double()), absolute, rounding)
+
+
+def _outward(lower: Tensor, upper: Tensor, absolute: Tensor | float, rounding: Rounding) -> Interval:
+    if rounding.unit == 0:
+        return Interval(lower.float(), upper.float())
+    margin = absolute + rounding.tiny
+    low, high = lower - (lower.abs() * RELATIVE + margin), upper + (upper.abs() * RELATIVE + margin)
+    return Interval(low.float(), high.float())
+
+
+def _valley(function: Function, bottom: float, absolute: float, rounding: Rounding) -> Transform:
+    """For a function that falls up to `bottom` and rises from there, with an error of `absolute` |x|. An inexact
+    bottom costs the square of its error, 2^-100."""
+
+    def transform(x: Interval) -> Interval:
+        low, high = x.lower.double(), x.upper.double()
+        at = low.maximum(torch.full_like(low, bottom)).minimum(high)
+        upper = function(low).maximum(function(high))
+        return _outward(function(at), upper, x.magnitude.double() * absolute, rounding)
+
+    return transform
+
+
+# --- increasing ---------------------------------------------------------------------------------------
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return 1 / (1 + (-x).exp())
+
+
+def softplus(x: Tensor) -> Tensor:
+    return x.clamp(min=0) + (1 + (-x.abs()).exp()).log()
+
+
+def softsign(x: Tensor) -> Tensor:
+    return x / (1 + x.abs())
+
+
+def erf(x: Tensor) -> Tensor:
+    """float32 where runtimes know no other, in error by at most half of `ABSOLUTE`, of which the deployed one
+    then has the other half."""
+    return torch.erf(x.float()).double()
+
+
+def log(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    ends = _ends(torch.log, ABSOLUTE, rounding)
+    return lambda x: undefined_where(x.lower <= 0, ends(x))
+
+
+def square_root(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    ends = _ends(torch.sqrt, 0.0, rounding)
+    return lambda x: undefined_where(x.lower < 0, ends(x))
+
+
+def elu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """x, or alpha (exp(x) - 1) below 0."""
+    return _exponential(node, number(node, "alpha", 1.0), 1.0, 1.0, rounding)
+
+
+def selu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    gamma = number(node, "gamma", 1.0507010221481323)
+    return _exponential(node, number(node, "alpha", 1.6732631921768188), gamma, 1.0, rounding)
+
+
+def celu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    alpha = number(node, "alpha", 1.0)
+    return _exponential(node, alpha, 1.0, alpha, rounding)
+
+
+def _exponential(node: Node, alpha: float, gamma: float, width: float, rounding: Rounding) -> Transform:
+    """gamma times x, or times alpha (exp(x / width) - 1) below 0; increasing when none of them is negative."""
+    require(node, alpha >= 0 and gamma >= 0 and width > 0, "parameters that are not negative")
+
+    def function(x: Tensor) -> Tensor:
+        return gamma * (x.clamp(min=0) + alpha * ((x.clamp(max=0) / width).exp() - 1))
+
+    return _ends(function, ABSOLUTE * max(1.0, 2 * gamma * alpha), rounding)
+
+
+def power(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """x to one constant exponent: increasing for odd ones, a valley at 0 for even ones, and for fractions, which
+    know no negative x, increasing from 0 on."""
+    exponent = constant_of(node, inputs[1])
+    require(node, exponent.numel() == 1 and exponent.is_floating_point(), "one exponent in float32")
+    p = float(exponent)
+    require(node, 0 < p <= 8, "an exponent in (0, 8]")  # repeated products still err by less than RELATIVE
+
+    def transform(x: Interval) -> Interval:
+        low, high = x.lower.double(), x.upper.double()
+        if p % 2 == 0:
+            nearest = low.maximum(torch.zeros_like(low)).maximum(-high)
+            low, high = nearest, low.abs().maximum(high.abs())
+        ends = _outward(low**p, high**p, 0.0, rounding)
+        return ends if p % 1 == 0 else undefined_where(x.lower < 0, ends)
+
+    return transform
+
+
+# --- with one valley ----------------------------------------------------------------------------------
+
+GELU_BOTTOM, GELU_TANH_BOTTOM = -0.7517915246935645, -0.7524614220710162
+MISH_BOTTOM, SWISH_BOTTOM = -1.192431214515495, -1.278464542761074
+
+
+def gelu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    if node.attributes.get("approximate", "none") == "tanh":
+        return _valley(_gelu_tanh, GELU_TANH_BOTTOM, ABSOLUTE, rounding)
+    return _valley(_gelu, GELU_BOTTOM, ABSOLUTE, rounding)
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return x * (1 + erf(x * _double(sqrt(0.5)))) * 0.5
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return x * (1 + torch.tanh((x + x * x * x * _double(0.044715)) * _double(sqrt(2 / pi)))) * 0.5
+
+
+def _double(value: float) -> Tensor:
+    """A number that float32 does not hold, kept whole by exporters as well."""
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def mish(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    return _valley(lambda x: x * torch.tanh(softplus(x)), MISH_BOTTOM, ABSOLUTE, rounding)
+
+
+def swish(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    alpha = number(node, "alpha", 1.0)
+    require(node, alpha > 0, "a positive alpha")
+    return _valley(lambda x: x * sigmoid(x * alpha), SWISH_BOTTOM / alpha, ABSOLUTE, rounding)
+
+
+def hard_swish(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """x max(0, min(1, x / 6 + 1/2)), lowest at -3/2."""
+    return _valley(lambda x: x * F.relu(x / 6 + 0.5).clamp(max=1), -1.5, ABSOLUTE, rounding)
+
+
+# --- softmax ------------------------------------------------------------------------------------------
+
+
+def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """A share p_i = exp(x_i) / sum exp(x_j) grows with x_i and falls with every other x_j.
+
+    Deployed: fl(x_i - max) errs by u |x_i - max|, at most 104 u before the share is below 2^-149; so 256 u
+    and 4 u for every term of the sum cover the exponential and the sum.
+    """
+    axis = node.attributes.get("axis", -1)
+
+    def transform(x: Interval) -> Interval:
+        (low_own, low_sum), (high_own, high_sum) = _shares(x, axis)
+        if rounding.unit == 0:
+            return Interval((low_own / low_sum).float(), (high_own / high_sum).float())
+        margin = (256 + 4 * x.lower.shape[axis]) * rounding.unit
+        low, high = low_own / low_sum, high_own / high_sum
+        low, high = low - low * margin - rounding.tiny, high + high * margin + rounding.tiny
+        return Interval(low.float(), high.float())
+
+    return transform
+
+
+def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    """The logarithm of the same shares: (x_i - max) - log of the sum, or x_i - (max + log of the sum), where the
+    second rounds by u |max|."""
+    axis = node.attributes.get("axis", -1)
+
+    def transform(x: Interval) -> Interval:
+        (_, low_sum), (_, high_sum) = _shares(x, axis)
+        top = x.upper.double().amax(axis, keepdim=True)
+        low = x.lower.double() - top - low_sum.log()
+        high = (x.upper.double() - top - high_sum.log()).clamp(max=0)
+        size = x.magnitude.double().amax(axis, keepdim=True)
+        margin = size * (2 * rounding.unit) + (64 + 4 * x.lower.shape[axis]) * rounding.unit
+        return _outward(low, high, margin, rounding)
+
+    return transform
+
+
+def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """((own, sum) of the lower end, of the upper): exp(x_i) and the whole sum, over exp of the largest end.
+
+    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction.
+    """
+    top = x.upper.double().amax(axis, keepdim=True)
+    low, high = (x.lower.double() - top).exp(), (x.upper.double() - top).exp()
+    all_low, all_high = low.sum(axis, keepdim=True), high.sum(axis, keepdim=True)
+    with_low = low + (all_high - high) + all_high * 2**-45
+    with_high = high + ((all_low - low) - all_low * 2**-45).clamp(min=0)
+    return (low, with_low), (high, with_high)

@@ -1,0 +1,160 @@
+"""That no image of a batch sees another: a certificate is about one image, whatever its neighbours.
+
+Three checks, each of which must pass. The shape of every value has the batch as its first axis (`compile`). Every
+operator is known to leave that axis alone, given its attributes and the ranks it meets (`check_operators`). And
+where boxes of a batch differ in one row, all other rows of every value keep their bits (`check_values`).
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from goodcert.bounds import movement, reductions
+from goodcert.bounds.graph import Graph, Node
+from goodcert.bounds.interpreter import Program, prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.rounding import FLOAT32
+from goodcert.bounds.rule import Constants, integers
+from goodcert.engine.errors import EngineError
+
+Keeps = Callable[[Node, Constants, int], bool]
+"""Whether a node keeps the rows of its input apart, given its constants and the rank of what varies."""
+
+
+def check(graph: Graph, shape: tuple[int, ...]) -> None:
+    """Raises EngineError, by node and operator, for a graph in which one image could see another."""
+    program = prepare(graph, FLOAT32)
+    images = torch.zeros(2, *shape)
+    ranks = {name: x.lower.ndim for name, x in program.trace(Interval(images, images)).items()}
+    check_operators(graph, ranks)
+    check_values(graph, program, shape)
+
+
+def check_operators(graph: Graph, ranks: Mapping[str, int]) -> None:
+    for node in graph.nodes:
+        constants = tuple(graph.constants.get(name) for name in node.inputs)
+        # Broadcasting aligns the last axes: only values of one rank meet row by row.
+        own = {ranks[name] for name in node.inputs if name in ranks and name not in graph.constants}
+        keeps = KEEPS.get(node.op)
+        if keeps is None or len(own) != 1 or not keeps(node, constants, *own):
+            raise _coupled(node)
+
+
+def check_values(graph: Graph, program: Program, shape: tuple[int, ...], seed: int = 0) -> None:
+    """At random points and boxes of three images: change one, compare the others, in every value."""
+    generator = torch.Generator().manual_seed(seed)
+    for changed in range(3):
+        kept = [row for row in range(3) if row != changed]
+        for reach in (0.0, 0.1, 1.0):
+            first = _box(torch.rand(3, *shape, generator=generator), reach)
+            other = _box(torch.rand(3, *shape, generator=generator), reach)
+            second = Interval(*(a.clone() for a in first))
+            for a, b in zip(second, other, strict=True):
+                a[changed] = b[changed]
+            before, after = program.trace(first), program.trace(second)
+            for node in graph.nodes:
+                ends = zip(before[node.output], after[node.output], strict=True)
+                if not all(_same(a, b, kept) for a, b in ends):
+                    raise _coupled(node)
+
+
+def _same(before: torch.Tensor, after: torch.Tensor, rows: list[int]) -> bool:
+    """Whether there is a row an image, and these have the same bits (NaN, where no value is, included)."""
+    if before.shape[:1] != (3,) or before.shape != after.shape:
+        return False
+    return torch.equal(before[rows].nan_to_num(0), after[rows].nan_to_num(0))
+
+
+def _box(centre: torch.Tensor, reach: float) -> Interval:
+    return Interval((centre - reach).clamp(0, 1), (centre + reach).clamp(0, 1))
+
+
+def _coupled(node: Node) -> EngineError:
+    return EngineError(f"node {node.name!r} ({node.op}) couples the images of a batch, expected none to")
+
+
+# --- what each operator does to the first axis --------------------------------------------------------
+
+
+def _always(node: Node, inputs: Constants, rank: int) -> bool:
+    return True
+
+
+def _broadcasts(node: Node, inputs: Constants, rank: int) -> bool:
+    """Constants must be the same for every row."""
+    return all(c is None or c.ndim < rank or (c.ndim == rank and c.shape[0] == 1) for c in inputs)
+
+
+def _along(default: int) -> Keeps:
+    return lambda node, inputs, rank: node.attributes.get("axis", default) % rank != 0
+
+
+def _reduces(node: Node, inputs: Constants, rank: int) -> bool:
+    axes = reductions.axes_of(node, inputs)
+    return axes is not None and all(axis % rank != 0 for axis in axes)
+
+
+def _squeezes(node: Node, inputs: Constants, rank: int) -> bool:
+    axes = movement.axes_of(node, inputs)
+    return axes is not None and all(axis % rank != 0 for axis in axes)
+
+
+def _unsqueezes(node: Node, inputs: Constants, rank: int) -> bool:
+    axes = movement.axes_of(node, inputs) or []
+    return all(axis % (rank + len(axes)) != 0 for axis in axes)
+
+
+def _transposes(node: Node, inputs: Constants, rank: int) -> bool:
+    return bool(next(iter(node.attributes.get("perm", [-1]))) == 0)
+
+
+def _slices(node: Node, inputs: Constants, rank: int) -> bool:
+    axes = integers(node, inputs, 3) or node.attributes.get("axes")
+    return axes is not None and all(axis % rank != 0 for axis in axes)
+
+
+def _pads(node: Node, inputs: Constants, rank: int) -> bool:
+    pads, axes = integers(node, inputs, 1) or list(node.attributes.get("pads", [])), integers(node, inputs, 3)
+    half = len(pads) // 2
+    padded = [
+        axis % rank for i, axis in enumerate(range(half) if axes is None else axes) if pads[i] or pads[half + i]
+    ]
+    return 0 not in padded
+
+
+def _repeats(node: Node, inputs: Constants, rank: int) -> bool:
+    """Tile's repeats, Expand's shape: the batch itself once, and no axis before it."""
+    sizes = integers(node, inputs, 1) or []
+    return len(sizes) < rank or (len(sizes) == rank and sizes[0] == 1)
+
+
+def _dense(node: Node, inputs: Constants, rank: int) -> bool:
+    """Images in rows, weights on the right."""
+    weight = inputs[1]
+    rows = inputs[0] is None and not node.attributes.get("transA", 0)
+    return rows and rank >= 2 and weight is not None and weight.ndim == 2
+
+
+KEEPS: Mapping[str, Keeps] = {
+    **dict.fromkeys((
+        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "DepthToSpace", "Elu", "Erf",
+        "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+        "Identity", "LeakyRelu", "Log", "MaxPool", "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round",
+        "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Swish", "Tanh",
+        "ThresholdedRelu",
+    ), _always),
+    **dict.fromkeys((
+        "Add", "Clip", "Div", "Max", "Mean", "Min", "Mul", "Pow", "PRelu", "Sub", "Sum", "Where",
+    ), _broadcasts),
+    **dict.fromkeys((
+        "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
+        "ReduceSum", "ReduceSumSquare",
+    ), _reduces),
+    "Concat": _along(1), "Gather": _along(0), "LogSoftmax": _along(-1), "Softmax": _along(-1), "Split": _along(0),
+    "Expand": _repeats, "Tile": _repeats,
+    "Flatten": lambda node, inputs, rank: node.attributes.get("axis", 1) % rank == 1,
+    "Gemm": _dense, "MatMul": _dense,
+    "Pad": _pads, "Slice": _slices, "Squeeze": _squeezes, "Transpose": _transposes, "Unsqueeze": _unsqueezes,
+}  # fmt: skip
+"""Operators that classifiers may hold. What is missing (ConvTranspose, whose kernels the canary does not try) is
+bounded by `goodcert.bounds.interval_outputs` alone."""

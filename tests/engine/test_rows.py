@@ -1,0 +1,89 @@
+"""One image of a batch never sees another, however a graph tries."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from goodcert import engine
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import FLOAT32
+from goodcert.bounds.rules import RULES
+from goodcert.engine import EngineError, rows
+from graphs import Operation, onnx_model
+
+FLAT: list[Operation] = [("Flatten", ["x"], "f", {})]
+DENSE: list[Operation] = [("Gemm", ["z", "w"], "y", {"transB": 1})]
+WEIGHTS = {"w": np.arange(12, dtype=np.float32).reshape(3, 4) / 8}
+
+
+def ints(*values: int) -> NDArray[Any]:
+    return np.array(values, np.int64)
+
+
+ATTACKS: dict[str, tuple[list[Operation], dict[str, Any]]] = {
+    "transposed twice around a mean": (
+        [("Transpose", ["f"], "t", {}), ("Softmax", ["t"], "s", {}), ("Transpose", ["s"], "z", {})], {},
+    ),
+    "largest of the batch, broadcast back": (
+        [("ReduceMax", ["f"], "m", {"axes": [0]}), ("Add", ["f", "m"], "z", {})], {},
+    ),
+    "largest of the batch, through a row of every image": (
+        [("ReduceMax", ["f"], "m", {"axes": [0], "keepdims": 0}), ("Sub", ["f", "m"], "z", {})], {},
+    ),
+    "sum over all axes": ([("ReduceSum", ["f"], "s", {}), ("Mul", ["f", "s"], "z", {})], {}),
+    "softmax over the batch": ([("Softmax", ["f"], "z", {"axis": 0})], {}),
+    "reversed batch": (
+        [("Slice", ["f", "from", "to", "axis", "step"], "z", {})],
+        {"from": ints(-1), "to": ints(-(2**62)), "axis": ints(0), "step": ints(-1)},
+    ),
+    "first image for all": (
+        [("Gather", ["f", "zero"], "g", {"axis": 0}), ("Add", ["f", "g"], "z", {})], {"zero": ints(0)},
+    ),
+    "rows against rows": (
+        [
+            ("Unsqueeze", ["f", "one"], "u", {}), ("Unsqueeze", ["u", "one"], "v", {}),
+            ("Add", ["v", "f"], "p", {}),
+            ("GlobalAveragePool", ["p"], "g", {}), ("Flatten", ["g"], "h", {}), ("Mul", ["f", "h"], "z", {}),
+        ],
+        {"one": ints(1)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_graph_in_which_images_see_each_other_is_refused(attack: str) -> None:
+    operations, constants = ATTACKS[attack]
+    model = onnx_model([*FLAT, *operations, *DENSE], {**WEIGHTS, **constants}, ["N", 1, 2, 2])
+    with pytest.raises(EngineError, match="couples the images of a batch"):
+        engine.compile(model)
+
+
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "rows against rows"])
+def test_values_alone_betray_the_coupling(attack: str) -> None:
+    operations, constants = ATTACKS[attack]
+    graph = read_graph(onnx_model([*FLAT, *operations, *DENSE], {**WEIGHTS, **constants}, ["N", 1, 2, 2]))
+    with pytest.raises(EngineError, match="couples the images of a batch"):
+        rows.check_values(graph, prepare(graph, FLOAT32), (1, 2, 2))
+
+
+def test_movements_inside_an_image_are_certified() -> None:
+    operations: list[Operation] = [
+        ("Transpose", ["x"], "t", {"perm": [0, 2, 3, 1]}),
+        ("ReduceMax", ["t"], "m", {"axes": [1], "keepdims": 1}),
+        ("Sub", ["t", "m"], "d", {}),
+        ("LeakyRelu", ["d"], "l", {"alpha": 0.25}),
+        ("Split", ["l"], "a", {"axis": 2}),
+        ("Squeeze", ["a", "three"], "s", {}),
+        ("Flatten", ["s"], "z", {}),
+        *DENSE,
+    ]
+    model = onnx_model(operations, {**WEIGHTS, "three": ints(3)}, ["N", 1, 2, 2])
+    certificates = engine.compile(model).certify(np.full((3, 1, 2, 2), 0.5, np.float32), 0.1)
+    assert certificates.sound().all()
+
+
+def test_every_operator_of_classifiers_has_a_rule() -> None:
+    assert set(RULES) - set(rows.KEEPS) == {"ConvTranspose"}
