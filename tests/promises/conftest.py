@@ -97,9 +97,21 @@ def _clouds(noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def outliers() -> NDArray[np.uint8]:
+def scribbles() -> NDArray[np.uint8]:
+    """Pen strokes that are no digits, (200, 1, 28, 28): the network is not constant on them."""
+    random = np.random.default_rng(4)
+    images = np.zeros((200, 1, 28, 28), np.uint8)
+    places = np.clip(14 + np.cumsum(random.integers(-1, 2, (200, 60, 2)), axis=1), 4, 22)
+    for image, path in zip(images, places, strict=True):
+        for row, column in path:
+            image[0, row : row + 2, column : column + 2] = 255
+    return images
+
+
+@pytest.fixture(scope="session")
+def outliers(scribbles: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """1,000 or more images (N, 1, 28, 28) that are no digits; real ones too where the packs are."""
-    images = [drawn(1000)]
+    images = [drawn(1000), scribbles]
     folder = os.environ.get("GOODCERT_DATA")
     for name in ("cifar10_test", "notmnist_a", "fashion_sample_a", "letters_a") if folder else ():
         pack = packs.load(Path(folder or ""), name).images[:125]

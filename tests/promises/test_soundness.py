@@ -72,14 +72,14 @@ def test_no_confidence_in_the_ball_exceeds_the_bound(
 
 
 def test_the_attack_raises_confidences_where_it_has_a_gradient(
-    certifier: Engine, program: Program, outliers: NDArray[np.uint8]
+    certifier: Engine, program: Program, scribbles: NDArray[np.uint8]
 ) -> None:
     """So the test above could fail: the attack gets somewhere on images that are not certified."""
-    certificates = certifier.certify(outliers, 0.3)
-    open_ones = (certificates.confidence_upper_bound > 0.5) & (certificates.confidence > 0.11)
-    before = certificates.confidence[open_ones]
-    reached = confidence(certifier.logits(attack(program, outliers[open_ones], 0.3)))
-    assert np.mean(reached > before + 0.05) > 0.5
+    before = certifier.certify(scribbles, 0.3).confidence
+    unsure = (before > 0.11) & (before < 0.9)
+    reached = confidence(certifier.logits(attack(program, scribbles[unsure], 0.3)))
+    assert unsure.sum() > 20
+    assert np.mean(reached > before[unsure] + 0.05) > 0.5
 
 
 def test_every_certificate_is_in_order(certifier: Engine, outliers: NDArray[np.uint8]) -> None:
@@ -88,16 +88,16 @@ def test_every_certificate_is_in_order(certifier: Engine, outliers: NDArray[np.u
 
 
 def test_without_the_rounding_margin_the_bound_would_lie_below_the_confidence(
-    certifier: Engine, program: Program, outliers: NDArray[np.uint8]
+    certifier: Engine, program: Program, scribbles: NDArray[np.uint8]
 ) -> None:
-    """Plain float32 interval propagation on images on which the network is constant."""
-    noise = outliers[::5]
-    lower, upper = (torch.from_numpy(x) for x in _point_box(noise))
+    """Plain float32 interval propagation, at epsilon 0."""
+    lower, upper = (torch.from_numpy(x) for x in _point_box(scribbles))
     with torch.no_grad():
         (box,) = program(Interval(lower, upper))
     naive = 1 / np.exp(-(box.upper.double()[:, :, None] - box.lower.double()[:, None, :]).numpy()).sum(axis=2)
     served = confidence(certifier.logits(lower.numpy()))
     assert (naive.max(axis=1) < served).any()
+    assert (certifier.certify(scribbles, 0.0).confidence_upper_bound >= served).all()
 
 
 def _point_box(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
