@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from goodcert import engine
+from goodcert.bounds.sequential import graph_of
+from goodcert.bounds.writer import write_graph
 from goodcert.engine import Certificates, Engine, EngineError
 from graphs import Operation, classifier, onnx_model, run_onnx
 
@@ -359,3 +362,16 @@ def test_a_second_head_behind_a_softmax_is_refused_and_not_dropped() -> None:
     )
     with pytest.raises(EngineError, match="expected exactly one"):
         engine.compile(model, threads=1)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """Wide last layers are where ONNX Runtime's own threads sum in another order."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
+    )
+    model = write_graph(graph_of(net, (1, 8, 8)))
+    images = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    one, two = (engine.compile(model, threads=threads).certify(images, 0.05) for threads in (1, 2))
+    for name in ("confidence", "confidence_upper_bound", "confidence_lower_bound", "margins"):
+        assert np.array_equal(getattr(one, name), getattr(two, name))

@@ -31,12 +31,16 @@ class MarginModule(nn.Module):
         return self._differences(Interval(x.lower.double(), x.upper.double()))
 
 
-class BoundModule(MarginModule):
+class BoundModule(nn.Module):
     """The same with the bounds made of them: (confidence_upper_bound (N,), confidence_lower_bound (N,),
     margins (N, K, K)), all float64."""
 
-    def forward(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
-        margins = super().forward(lower, upper)
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._margins = MarginModule(graph)
+
+    def forward(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        margins: Tensor = self._margins(lower, upper)
         return confidence_upper_bound(margins), confidence_lower_bound(margins), margins
 
 

@@ -15,7 +15,7 @@ from goodcert.bounds.ball import Ball
 from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.bounds.graph import Graph, sums_branches
-from goodcert.engine.runtime import session
+from goodcert.engine.runtime import RowRunner
 
 CHUNK = 64
 """Rows that are bounded at once; more images are done in turn, so that memory is bounded too."""
@@ -27,12 +27,12 @@ class OnnxBounds:
     def __init__(self, graph: Graph, threads: int | None) -> None:
         # Centre and radius are each read twice, so no fusion takes the sum of the two into a convolution;
         # a network's own branches are another matter.
-        self._session = session(export(graph), threads, sums_branches=sums_branches(graph))
+        self._run = RowRunner(export(graph), threads, sums_branches=sums_branches(graph))
 
     def __call__(self, ball: Ball) -> tuple[NDArray[np.float64], ...]:
         """(confidence_upper_bound (N,), confidence_lower_bound (N,), margins (N, K, K))."""
         rows = [slice(start, start + CHUNK) for start in range(0, len(ball.point), CHUNK)]
-        parts = [self._session.run(None, {"lower": ball.lower[r], "upper": ball.upper[r]})[0] for r in rows]
+        parts = [self._run(ball.lower[r], ball.upper[r]) for r in rows]
         margins = torch.from_numpy(np.concatenate(parts) if len(parts) > 1 else parts[0])
         # Outside the graph: ONNX Runtime's exp gives the tail of an array other bits than its middle.
         return confidence_upper_bound(margins).numpy(), confidence_lower_bound(margins).numpy(), margins.numpy()

@@ -4,20 +4,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from goodcert.engine.runtime import session
+from goodcert.engine.runtime import RowRunner
 
 
 class Predictor:
     """Logits of a model, batch by batch. Thread-safe."""
 
     def __init__(self, model: onnx.ModelProto, threads: int | None, *, sums_branches: bool = False) -> None:
-        self._session = session(model, threads, sums_branches=sums_branches)
-        self._input = self._session.get_inputs()[0].name
+        self._run = RowRunner(model, threads, sums_branches=sums_branches)
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) float32 images to (N, K) float32 logits."""
-        (logits,) = self._session.run(None, {self._input: images})
-        return np.asarray(logits, dtype=np.float32)
+        return np.asarray(self._run(images), dtype=np.float32)
 
 
 def confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:

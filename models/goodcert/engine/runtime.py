@@ -1,7 +1,17 @@
 """ONNX Runtime on the CPU, kept from rewriting weights."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
+
+ROWS_WORTH_A_THREAD = 4
+"""Fewer rows are not worth a hop to another thread."""
 
 # Fusions that multiply or add weights together and so round them anew: the graph that runs would no longer
 # be the graph that was bounded. Folding is done once, by goodcert.bounds.passes, for both.
@@ -34,19 +44,43 @@ KERNEL_FUSIONS = (
 BRANCH_FUSIONS = ("ConvAddActivationFusion", "NchwcTransformer")
 
 
-def session(
-    model: onnx.ModelProto | bytes, threads: int | None, *, sums_branches: bool = False
-) -> onnxruntime.InferenceSession:
-    """A session of `model`; threads: None for one per core. Sessions may be run from any thread.
+class RowRunner:
+    """A model of one output, run on rows of a batch. Thread-safe.
 
-    sums_branches: whether the model adds two values that both vary, as residual networks do.
+    Every run has one thread: with more, ONNX Runtime cuts a matrix product into blocks that depend on the
+    size of the batch, and sums in their order. Several threads share the rows instead, so that an image gets
+    the same bits in every batch and with any number of threads.
     """
+
+    def __init__(
+        self, model: onnx.ModelProto | bytes, threads: int | None, *, sums_branches: bool = False
+    ) -> None:
+        """threads: None for one per core. sums_branches: whether the model adds two values that both vary, as
+        residual networks do."""
+        self._session = _session(model, sums_branches)
+        self._threads = threads or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rows") if self._threads > 1 else None
+        self.inputs = [value.name for value in self._session.get_inputs()]
+
+    def __call__(self, *inputs: NDArray[np.float32]) -> NDArray[Any]:
+        """The output for inputs (N, ...), in the model's order."""
+        rows = len(inputs[0])
+        parts = min(self._threads, rows // ROWS_WORTH_A_THREAD)
+        if self._pool is None or parts < 2:
+            return self._run(inputs)
+        split = zip(*(np.array_split(x, parts) for x in inputs), strict=True)
+        return np.concatenate(list(self._pool.map(self._run, split)))
+
+    def _run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[Any]:
+        (output,) = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+        return np.asarray(output)
+
+
+def _session(model: onnx.ModelProto | bytes, sums_branches: bool) -> onnxruntime.InferenceSession:
     disabled = [*REROUNDING_FUSIONS, *KERNEL_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    # Idle pool threads would burn the cores that decoding and the other session need.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = 1
     data = model if isinstance(model, bytes) else model.SerializeToString()
     return onnxruntime.InferenceSession(
         data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
