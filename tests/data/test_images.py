@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from goodcert.data import packs
-from goodcert.data.images import centre_crop, grey, random_crop, uniform_noise
+from goodcert.data.images import centre_crop, grey, random_contrast, random_crop, uniform_noise
 
 
 def test_grey_weighs_the_channels_as_luma_and_rounds() -> None:
@@ -54,3 +54,17 @@ def test_a_pack_of_jpeg_files_is_decoded_in_order(tmp_path: Path) -> None:
 def test_a_missing_pack_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="GOODCERT_DATA"):
         packs.load(tmp_path, "nothing")
+
+
+def test_contrast_scales_the_distance_from_the_mean_and_inverts_about_half() -> None:
+    images = torch.tensor([100, 140], dtype=torch.uint8).reshape(1, 1, 1, 2).repeat(400, 1, 1, 1)
+    changed = random_contrast(images, 3.0, torch.Generator().manual_seed(0)).int()
+    difference = (changed[:, 0, 0, 1] - changed[:, 0, 0, 0]).float()
+    assert difference.abs().min() >= 13  # 40 / 3
+    assert difference.abs().max() <= 121  # 40 * 3
+    assert 0.4 < (difference < 0).float().mean() < 0.6
+
+
+def test_contrast_of_1_changes_nothing() -> None:
+    images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2)
+    assert torch.equal(random_contrast(images, 1.0, torch.Generator()), images)

@@ -87,3 +87,12 @@ def test_inspect_accepts_the_default_model() -> None:
     answer = goodcert("inspect", str(zoo.folder() / "mnist-good100/1/model.onnx"))
     assert answer.returncode == 0
     assert "GOOD_100" in answer.stdout
+
+
+def test_bench_engine_prints_a_table_of_ratios() -> None:
+    answer = goodcert("bench", "engine", "--nets", "S", "--batches", "1", "--threads", "1")
+    assert answer.returncode == 0, answer.stderr
+    *_, row = answer.stdout.strip().splitlines()
+    net, batch, threads, *_, ratio = [cell.strip() for cell in row.strip("|").split("|")]
+    assert (net, batch, threads) == ("S", "1", "1")
+    assert float(ratio) > 1
