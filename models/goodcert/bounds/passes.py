@@ -32,7 +32,7 @@ def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -
     for node in graph.nodes:
         sizes = shapes.get(node.output, (None, None))
         if node.op == "Reshape" and node.inputs[1] not in constants and sizes.count(None) <= 1 and 0 not in sizes:
-            name = f"{node.output}/shape"
+            name = graph.fresh(f"{node.output}/shape")
             constants[name] = torch.tensor([-1 if size is None else size for size in sizes])
             node = replace(node, inputs=(node.inputs[0], name))
         nodes.append(node)
@@ -43,36 +43,26 @@ def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Evaluate nodes all of whose inputs are constants. The few operators that exporters put between
-    weights and layers; any other is left for the rules to refuse."""
+    """Evaluate float arithmetic all of whose operands are constants, one correctly rounded operation each, as
+    any runtime does, and what moves its results. Everything else was computed before (folding.py)."""
     constants, nodes = dict(graph.constants), []
     for node in graph.nodes:
-        evaluate = _FOLDABLE.get(node.op)
+        evaluate = _ARITHMETIC.get(node.op)
         if evaluate is None or any(name not in constants for name in node.inputs):
             nodes.append(node)
             continue
-        constants[node.output] = evaluate(node, [constants[name] for name in node.inputs])
+        constants[node.output] = evaluate(node, *(constants[name] for name in node.inputs))
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
-def _constant(node: Node, _: list[Tensor]) -> Tensor:
-    value = next(iter(node.attributes.values()))
-    if isinstance(value, Tensor):
-        return value
-    if isinstance(value, float | int) or (isinstance(value, list) and value):
-        return torch.tensor(value)
-    raise Unsupported(f"node {node.name!r} (Constant): expected a tensor or numbers, got {value!r}")
-
-
-_FOLDABLE: dict[str, Callable[[Node, list[Tensor]], Tensor]] = {
-    "Constant": _constant,
-    "Identity": lambda _, x: x[0],
-    "Transpose": lambda node, x: x[0].permute(node.attributes.get("perm", [*reversed(range(x[0].ndim))])),
-    "Neg": lambda _, x: -x[0],
-    "Add": lambda _, x: x[0] + x[1],
-    "Sub": lambda _, x: x[0] - x[1],
-    "Mul": lambda _, x: x[0] * x[1],
-    "Div": lambda _, x: x[0] / x[1] if x[0].is_floating_point() else x[0] // x[1],
+_ARITHMETIC: Mapping[str, Callable[..., Tensor]] = {
+    "Identity": lambda _, x: x,
+    "Transpose": lambda node, x: x.permute(node.attributes.get("perm", [*reversed(range(x.ndim))])),
+    "Neg": lambda _, x: -x,
+    "Add": lambda _, x, y: x + y,
+    "Sub": lambda _, x, y: x - y,
+    "Mul": lambda _, x, y: x * y,
+    "Div": lambda _, x, y: x / y,
 }
 
 
