@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exact import rational
+from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT, FLOAT32, MAX_ROW_SUM, MAX_TERMS, float32_above
 
 U = Fraction(1, 2**24)
@@ -82,12 +83,13 @@ def test_the_bias_radius_is_sufficient_and_pays_for_underflow() -> None:
 
 
 def test_inflation_adds_shares_of_radius_and_centre_and_nothing_without_rounding() -> None:
-    centre, radius = torch.tensor([-4.0, 0.0]), torch.tensor([1.0, 0.0])
+    centre = torch.tensor([-4.0, 0.0])
+    box = Interval(torch.tensor([-5.0, 0.0]), torch.tensor([-3.0, 0.0]))
     share = float32_above(FLOAT32.slack(10))
-    inflated = FLOAT32.inflate(centre, radius, 10)
+    inflated = FLOAT32.inflated_radius(box, centre, 10)
     assert inflated[0].item() == pytest.approx(1 + 5 * share, abs=2**-23)
     assert inflated[1].item() == 0
-    assert EXACT.inflate(centre, radius, 10) is radius
+    assert EXACT.inflated_radius(box, centre, 10).tolist() == [1, 0]
     assert EXACT.bias_radius(centre, 10) is None
 
 

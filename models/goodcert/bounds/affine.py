@@ -41,7 +41,7 @@ def affine(apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rou
     def transform(x: Interval) -> Interval:
         mu = x.centre
         centre = apply(mu, weight, bias)
-        radius = apply(rounding.inflate(mu, x.radius(mu), terms), absolute, margin)
+        radius = apply(rounding.inflated_radius(x, mu, terms), absolute, margin)
         return Interval(centre - radius, centre + radius)
 
     return transform
@@ -208,7 +208,7 @@ def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
         mu = x.centre
         centre = mu * channels(scale) + channels(shift)
-        radius = rounding.inflate(mu, x.radius(mu), terms) * channels(scale.abs())
+        radius = rounding.inflated_radius(x, mu, terms) * channels(scale.abs())
         if margin is not None:
             radius = radius + channels(margin)
         return Interval(centre - radius, centre + radius)

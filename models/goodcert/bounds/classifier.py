@@ -94,6 +94,9 @@ def _device(graph: Graph) -> torch.device:
 
 
 def training_margins(body: Program, weight: Tensor, bias: Tensor, box: Interval, rounding: Rounding) -> Tensor:
-    """(N, K, K) the same bounds in the dtype of the weights, through which gradients flow."""
+    """(N, K, K) the same bounds in the dtype of the weights, through which gradients flow. Under autocast the
+    last layer keeps that dtype: small differences are what training is about."""
     (x,) = body(box)
-    return LogitDifferences(weight, bias, rounding)(x)
+    with torch.autocast(weight.device.type, enabled=False):
+        x = Interval(x.lower.to(weight.dtype), x.upper.to(weight.dtype))
+        return LogitDifferences(weight, bias, rounding)(x)

@@ -132,7 +132,7 @@ def mean(pool: Callable[[Tensor], Tensor], size: int, rounding: Rounding) -> Tra
     def transform(x: Interval) -> Interval:
         mu = x.centre
         centre = pool(mu)
-        radius = pool(rounding.inflate(mu, x.radius(mu), terms)) + rounding.tiny
+        radius = pool(rounding.inflated_radius(x, mu, terms)) + rounding.tiny
         return Interval(centre - radius, centre + radius)
 
     return transform

@@ -98,12 +98,12 @@ class Rounding:
         gamma = self.gamma(terms)
         return (2 + 8 / terms + 4 * gamma) * gamma
 
-    def inflate(self, centre: Tensor, radius: Tensor, terms: int) -> Tensor:
+    def inflated_radius(self, x: Interval, centre: Tensor, terms: int) -> Tensor:
         """rho = A r + B |mu| of the theorem."""
         if self.unit == 0:
-            return radius
+            return (x.upper - x.lower) * 0.5
         slack = self.slack(terms)
-        return radius * float32_above(1 + slack) + centre.abs() * float32_above(slack)
+        return x.radius(centre) * float32_above(1 + slack) + centre.abs() * float32_above(slack)
 
     def bias_radius(self, bias: Tensor, terms: int) -> Tensor | None:
         """beta = c gamma |b| + 2^-100 of the theorem, rounded up; None where nothing is to be covered."""

@@ -4,7 +4,8 @@ goodcert train mnist-good100 --data DIR
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Recipe:
     quantile: Q / 100 of GOOD_Q. out_contrast: by how much the contrast of outliers is varied at most, 1 for
     not at all. held_out: in-distribution images at the end of the training pack that are
     never trained on: the first half to look at while tuning, the second half for the threshold alone.
-    out_held_out: the same for the out-distribution, for tuning.
+    out_held_out: the same for the out-distribution, for tuning. precision: of the arithmetic of training; the
+    weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Recipe:
     out_contrast: float = 1.0
     held_out: int = 4000
     out_held_out: int = 2000
+    precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
 
 
@@ -57,5 +60,7 @@ _MNIST = Recipe(
     epsilon="0.3",
 )
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (_MNIST,)}
+_MNIST_M = replace(_MNIST, name="mnist-good100-m", net="M", epochs=60, out_contrast=3.0, precision="bfloat16")
+
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (_MNIST, _MNIST_M)}
 """By the names that `goodcert train` takes."""
