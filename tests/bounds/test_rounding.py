@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exact import rational
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import EXACT, FLOAT32, MAX_ROW_SUM, MAX_TERMS, float32_above
 
 U = Fraction(1, 2**24)
@@ -68,7 +68,7 @@ def test_the_factor_of_the_radius_is_sufficient() -> None:
 def test_the_factor_of_the_centre_is_sufficient() -> None:
     for terms in TERMS:
         b = Fraction(float32_above(FLOAT32.slack(terms)))
-        assert (1 - gamma(terms)) * (1 - U) ** 3 * b >= 2 * gamma(terms) + U * (1 + gamma(terms))
+        assert (1 - gamma(terms)) * (1 - U) ** 4 * b >= 2 * gamma(terms) + U * (1 + gamma(terms))
 
 
 def test_the_bias_radius_is_sufficient_and_pays_for_underflow() -> None:
@@ -82,15 +82,31 @@ def test_the_bias_radius_is_sufficient_and_pays_for_underflow() -> None:
             assert (1 - g) * (1 - U) * beta >= needed
 
 
-def test_inflation_adds_shares_of_radius_and_centre_and_nothing_without_rounding() -> None:
-    centre = torch.tensor([-4.0, 0.0])
+ends = st.floats(width=32, min_value=2.0**-60, max_value=2.0**60)
+
+
+@given(x=ends, y=ends, terms=st.sampled_from(TERMS), sign=st.sampled_from([-1, 0, 1]))
+def test_reach_times_stretch_covers_radius_and_centre(x: float, y: float, terms: int, sign: int) -> None:
+    """f rho >= (1 - u)^3 (A r* + B |mu|) around mu = fl(l + h) / 2, for boxes of either sign and across 0."""
+    lower, upper = {-1: (-max(x, y), -min(x, y)), 0: (-x, y), 1: (min(x, y), max(x, y))}[sign]
+    box = (Nonnegative if sign == 1 else Interval)(torch.tensor([lower]), torch.tensor([upper]))
+    covered = covered_by(FLOAT32.reach(box, terms), FLOAT32.stretch(torch.ones(1), terms))
+    mu = Fraction(float(np.float32(lower) + np.float32(upper))) / 2
+    radius = max(Fraction(upper) - mu, mu - Fraction(lower))
+    slack = Fraction(FLOAT32.slack(terms))
+    needed = (1 - U) ** 3 * ((1 + slack) * radius + slack * abs(mu))
+    assert covered >= needed
+    assert covered <= needed * (1 + 16 * U) + 8 * U * abs(mu)
+
+
+def covered_by(reach: torch.Tensor, stretch: torch.Tensor) -> Fraction:
+    return Fraction(reach.item()) * Fraction(stretch.item())
+
+
+def test_without_rounding_reach_times_stretch_is_the_radius() -> None:
     box = Interval(torch.tensor([-5.0, 0.0]), torch.tensor([-3.0, 0.0]))
-    share = float32_above(FLOAT32.slack(10))
-    inflated = FLOAT32.inflated_radius(box, centre, 10)
-    assert inflated[0].item() == pytest.approx(1 + 5 * share, abs=2**-23)
-    assert inflated[1].item() == 0
-    assert EXACT.inflated_radius(box, centre, 10).tolist() == [1, 0]
-    assert EXACT.bias_radius(centre, 10) is None
+    assert (EXACT.reach(box, 10) * EXACT.stretch(torch.ones(1), 10)).tolist() == [1, 0]
+    assert EXACT.bias_radius(box.lower, 10) is None
 
 
 @pytest.mark.parametrize("operation", [operator.add, operator.sub, operator.mul, operator.truediv])

@@ -9,12 +9,23 @@ from numpy.typing import NDArray
 
 from goodcert import engine
 from goodcert.bounds.ball import Ball
-from goodcert.engine import Engine, EngineError
-from goodcert.engine.engine import Bounds
+from goodcert.engine import Certificates, Engine, EngineError
+from goodcert.engine.engine import Evaluation
 from goodcert.engine.selfcheck import check
 from graphs import classifier
 
-Parts = tuple[NDArray[np.float64], ...]
+Harm = Callable[[Certificates, Ball], Certificates]
+
+
+class Sabotaged(Engine):
+    """An honest engine whose certificates somebody has been at."""
+
+    def __init__(self, honest: Engine, harm: Harm, device: str = "cpu") -> None:
+        super().__init__(honest.logits, honest.evaluate, honest.classes, honest.input_shape, device)
+        self._harm = harm
+
+    def certify_balls(self, ball: Ball) -> Certificates:
+        return self._harm(super().certify_balls(ball), ball)
 
 
 @pytest.fixture(scope="module")
@@ -22,64 +33,56 @@ def honest() -> Engine:
     return engine.compile(classifier(seed=1), threads=1)
 
 
-def bounds_of(certifier: Engine) -> Bounds:
-    def bounds(ball: Ball) -> Parts:
-        c = certifier.certify_balls(ball)
-        return c.confidence_upper_bound, c.confidence_lower_bound, c.margins
-
-    return bounds
-
-
-def sabotaged(honest: Engine, harm: Callable[[Parts, Ball], Parts], device: str = "cpu") -> Engine:
-    bounds = bounds_of(honest)
-    return Engine(honest.logits, lambda ball: harm(bounds(ball), ball), honest.classes, honest.input_shape, device)
-
-
 def test_an_honest_engine_passes(honest: Engine) -> None:
-    check(sabotaged(honest, lambda parts, _: parts))
+    check(Sabotaged(honest, lambda certificates, _: certificates))
 
 
 @pytest.mark.parametrize("factor", [1 - 1e-3, 0.9, np.nan])
 def test_an_upper_bound_that_was_lowered_is_refused(honest: Engine, factor: float) -> None:
     with pytest.raises(EngineError, match="out of order"):
-        check(sabotaged(honest, lambda parts, _: (parts[0] * factor, *parts[1:])))
+        check(Sabotaged(honest, lambda c, _: replace(c, confidence_upper_bound=c.confidence_upper_bound * factor)))
 
 
 def test_a_lower_bound_that_was_raised_is_refused(honest: Engine) -> None:
+    def raised(c: Certificates, _: Ball) -> Certificates:
+        return replace(c, confidence_lower_bound=np.minimum(c.confidence_lower_bound * 1.01, 1))
+
     with pytest.raises(EngineError, match="out of order"):
-        check(sabotaged(honest, lambda parts, _: (parts[0], np.minimum(parts[1] * 1.01, 1), parts[2])))
+        check(Sabotaged(honest, raised))
 
 
 @pytest.mark.parametrize("less", [1e-4, 0.1, np.nan])
 def test_margins_that_were_lowered_are_refused(honest: Engine, less: float) -> None:
     away = less * (1 - np.eye(honest.classes))
     with pytest.raises(EngineError, match="disagree"):
-        check(sabotaged(honest, lambda parts, _: (*parts[:2], parts[2] - away)))
+        check(Sabotaged(honest, lambda c, _: replace(c, margins=c.margins - away)))
 
 
 def test_bounds_of_a_smaller_ball_are_refused(honest: Engine) -> None:
-    bounds = bounds_of(honest)
-
-    def shrunk(_: Parts, ball: Ball) -> Parts:
-        return bounds(Ball(ball.point, ball.point, ball.point))
+    def shrunk(_: Certificates, ball: Ball) -> Certificates:
+        return honest.certify_balls(Ball(ball.point, ball.point, ball.point))
 
     with pytest.raises(EngineError, match="disagree"):
-        check(sabotaged(honest, shrunk))
+        check(Sabotaged(honest, shrunk))
 
 
 def test_bounds_of_other_weights_are_refused(honest: Engine) -> None:
     other = engine.compile(classifier(seed=2), threads=1)
+
+    def exchanged(ball: Ball) -> Evaluation:
+        return Evaluation(honest.logits(ball.point), other.evaluate(ball).margins)
+
     with pytest.raises(EngineError, match=r"disagree|out of order"):
-        check(Engine(honest.logits, bounds_of(other), honest.classes, honest.input_shape, "cpu"))
+        check(Engine(honest.logits, exchanged, honest.classes, honest.input_shape, "cpu"))
 
 
 def test_bits_that_depend_on_the_batch_are_refused_where_they_are_promised(honest: Engine) -> None:
-    def jitter(parts: Parts, ball: Ball) -> Parts:
-        return (*parts[:2], parts[2] + 1e-9 * len(ball.point) * (1 - np.eye(honest.classes)))
+    def jitter(c: Certificates, ball: Ball) -> Certificates:
+        return replace(c, margins=c.margins + 1e-9 * len(ball.point) * (1 - np.eye(honest.classes)))
 
     with pytest.raises(EngineError, match="other bits"):
-        check(sabotaged(honest, jitter))
-    check(sabotaged(honest, jitter, device="cuda"))
+        check(Sabotaged(honest, jitter))
+    check(Sabotaged(honest, jitter, device="cuda"))
 
 
 def test_bounds_that_depend_on_the_neighbours_are_refused_everywhere(honest: Engine) -> None:
@@ -89,9 +92,11 @@ def test_bounds_that_depend_on_the_neighbours_are_refused_everywhere(honest: Eng
         logits = honest.logits(images)
         return logits + np.arange(10, dtype=np.float32) * (logits - logits.mean(axis=0))
 
-    certifier = Engine(coupled, bounds_of(honest), honest.classes, honest.input_shape, "cuda")
+    def evaluate(ball: Ball) -> Evaluation:
+        return Evaluation(coupled(ball.point), honest.evaluate(ball).margins)
+
     with pytest.raises(EngineError):
-        check(certifier)
+        check(Engine(coupled, evaluate, honest.classes, honest.input_shape, "cuda"))
 
 
 @pytest.mark.parametrize("field", ["confidence_lower_bound", "confidence", "confidence_upper_bound"])

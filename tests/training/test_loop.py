@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from goodcert.bounds.ball import around
-from goodcert.bounds.classifier import BoundModule
+from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.sequential import graph_of
 from goodcert.training.datasets import Datasets
 from goodcert.training.loop import ball_margins, train
@@ -116,9 +116,9 @@ def test_trained_bounds_are_the_certified_ones_without_the_rounding_margin(
     net = train(recipe, data, tmp_path, CPU)
     images = np.random.default_rng(1).integers(77, 179, (3, 1, 8, 8), dtype=np.uint8)  # balls inside [0, 1]
     ball = around(images, epsilon)
-    module = BoundModule(graph_of(net, (1, 8, 8)))
+    module = MarginModule(graph_of(net, (1, 8, 8)))
     with torch.no_grad():
-        _, _, certified = module(torch.from_numpy(ball.lower), torch.from_numpy(ball.upper))
+        certified = module(torch.from_numpy(ball.lower), torch.from_numpy(ball.upper))
         trained = ball_margins(net, torch.from_numpy((images / 255).astype(np.float32)), epsilon).double()
     torch.testing.assert_close(trained, certified, rtol=1e-3, atol=1e-3)
     off_diagonal = ~torch.eye(3, dtype=torch.bool)

@@ -4,9 +4,13 @@ import torch
 from torch import Tensor
 
 from goodcert.bounds.graph import Node
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import Rounding
 from goodcert.bounds.rule import Constants, Transform, constant_of, monotone, number, optional, require
+
+
+def relu(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+    return lambda x: Nonnegative(x.lower.relu(), x.upper.relu())
 
 
 def absolute(node: Node, inputs: Constants, rounding: Rounding) -> Transform:

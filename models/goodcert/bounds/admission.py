@@ -6,7 +6,7 @@ import torch
 
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import FLOAT32, MAX_MAGNITUDE, MAX_ROW_SUM
 from goodcert.bounds.rules import RULES
@@ -59,4 +59,4 @@ def _read_together(node: Node, rank: int, graph: Graph) -> list[int]:
 def pixel_cube(graph: Graph) -> Interval:
     """Every image that the graph takes: one box [0, 1]^d of shape (1, C, H, W)."""
     shape = [1, *(size or 1 for size in graph.input_shape[1:])]
-    return Interval(torch.zeros(shape), torch.ones(shape))
+    return Nonnegative(torch.zeros(shape), torch.ones(shape))

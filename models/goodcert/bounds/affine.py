@@ -29,22 +29,29 @@ Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A linear map: (x, weight, bias or None)."""
 
 
-def affine(apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding) -> Transform:
-    """m = W mu + b, R = |W| r, with the radius inflated for rounding (see rounding.py).
+def affine(
+    apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding, *, halve: bool = False
+) -> Transform:
+    """m = W mu + b and R = V rho + beta of rounding.py's theorem.
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
-    terms: the most roundings on a path, the number of products per output and one at least.
+    terms: the most roundings on a path, the number of products per output and one at least. halve: take W / 2
+    times l + h in place of W mu, which is the same and saves a pass over the data.
     """
-    absolute = weight.abs()
-    margin = rounding.bias_radius(bias, terms)
+    reach_weight, reach_bias = rounding.stretch(weight.abs(), terms), rounding.bias_radius(bias, terms)
+    half = weight * 0.5 if halve and _halves_exactly(weight, rounding) else None
 
     def transform(x: Interval) -> Interval:
-        mu = x.centre
-        centre = apply(mu, weight, bias)
-        radius = apply(rounding.inflated_radius(x, mu, terms), absolute, margin)
+        centre = apply(x.centre, weight, bias) if half is None else apply(x.lower + x.upper, half, bias)
+        radius = apply(rounding.reach(x, terms), reach_weight, reach_bias)
         return Interval(centre - radius, centre + radius)
 
     return transform
+
+
+def _halves_exactly(weight: Tensor, rounding: Rounding) -> bool:
+    """All but subnormal numbers do."""
+    return rounding.unit == 0 or torch.equal((weight * 0.5) * 2, weight)
 
 
 # --- convolutions -------------------------------------------------------------------------------------
@@ -58,7 +65,7 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
     require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
     apply = convolution(node.attributes, weight.ndim - 2)
-    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding)
+    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding, halve=True)
 
 
 def convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
@@ -200,15 +207,15 @@ def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
     terms = 10
     scale, shift = statistics.scale.float(), statistics.shift.float()
+    reach_scale = rounding.stretch(scale.abs(), terms)
     margin = rounding.bias_radius(statistics.magnitude.float(), terms)
 
     def transform(x: Interval) -> Interval:
         def channels(values: Tensor) -> Tensor:
             return values.reshape(-1, *[1] * (x.lower.ndim - 2))
 
-        mu = x.centre
-        centre = mu * channels(scale) + channels(shift)
-        radius = rounding.inflated_radius(x, mu, terms) * channels(scale.abs())
+        centre = x.centre * channels(scale) + channels(shift)
+        radius = rounding.reach(x, terms) * channels(reach_scale)
         if margin is not None:
             radius = radius + channels(margin)
         return Interval(centre - radius, centre + radius)

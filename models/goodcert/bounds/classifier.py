@@ -1,18 +1,14 @@
-"""A classifier as a bound module: the body bounded layer by layer, the last layer fused into differences."""
+"""A classifier as a module of margins: the body bounded layer by layer, the last layer fused into differences."""
 
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from goodcert.bounds.confidence import (
-    LogitDifferences,
-    confidence_lower_bound,
-    confidence_upper_bound,
-)
+from goodcert.bounds.confidence import LogitDifferences
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import Program, prepare
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import FLOAT32, Rounding
 
 
@@ -27,21 +23,8 @@ class MarginModule(nn.Module):
         self._differences = LogitDifferences(weight.double(), bias.double(), FLOAT32)
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
-        (x,) = self._program(Interval(lower, upper))
+        (x,) = self._program(Nonnegative(lower, upper))
         return self._differences(Interval(x.lower.double(), x.upper.double()))
-
-
-class BoundModule(nn.Module):
-    """The same with the bounds made of them: (confidence_upper_bound (N,), confidence_lower_bound (N,),
-    margins (N, K, K)), all float64."""
-
-    def __init__(self, graph: Graph) -> None:
-        super().__init__()
-        self._margins = MarginModule(graph)
-
-    def forward(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        margins: Tensor = self._margins(lower, upper)
-        return confidence_upper_bound(margins), confidence_lower_bound(margins), margins
 
 
 def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:

@@ -16,11 +16,14 @@ for them. The exponentials and the sum of K <= `MAX_CLASSES` terms err by less t
 and in the confidence that is served; a factor 1 +- 2^-40 covers both.
 
 Exporters to ONNX store the plain numbers of an expression in float32, so only numbers that float32 holds
-exactly stand in one here: 1 + 2^-40 would silently become 1.
+exactly stand in one here: 1 + 2^-40 would silently become 1. (The optimizer of torch's newer exporter even drops
+factors that are merely close to 1: export with `optimize=False`.)
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from goodcert.bounds.interval import Interval
@@ -87,16 +90,21 @@ def _pair_order(classes: int, first: Tensor, second: Tensor) -> Tensor:
     return order.flatten()
 
 
-def confidence_upper_bound(margins: Tensor) -> Tensor:
+def confidence_upper_bound(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) eq. 6, covering rounding, at most 1. margins (N, K, K), float64. NaN gives 1: no guarantee."""
-    bound = (1 / (-margins).exp().sum(dim=2)).amax(dim=1)
+    bound = (1 / _exp(-margins).sum(axis=2)).max(axis=1)
     bound = bound + bound * 2**-40
-    return torch.where(bound <= 1, bound, torch.ones_like(bound))
+    return np.asarray(np.where(bound <= 1, bound, 1.0))
 
 
-def confidence_lower_bound(margins: Tensor) -> Tensor:
+def confidence_lower_bound(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) the mirror image of eq. 6, covering rounding, at least 1/K as every confidence is."""
-    bound = (1 / margins.exp().sum(dim=1)).amax(dim=1)
+    bound: NDArray[np.float64] = (1 / _exp(margins).sum(axis=1)).max(axis=1)
     bound = bound - bound * 2**-40
-    lowest = torch.ones_like(bound) / margins.shape[2]
-    return torch.where(bound >= lowest, bound, lowest)
+    lowest = 1 / margins.shape[2]
+    return np.asarray(np.where(bound >= lowest, bound, lowest))
+
+
+def _exp(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is an answer, NaN a refusal
+        return np.asarray(np.exp(margins))

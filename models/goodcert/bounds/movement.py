@@ -19,13 +19,14 @@ from goodcert.bounds.rule import (
     monotone,
     optional,
     pad_order,
+    picked,
     require,
 )
 
 
 def flatten(node: Node, _: Constants, rounding: Rounding) -> Transform:
     axis = node.attributes.get("axis", 1)
-    return monotone(lambda x: x.reshape(prod(x.shape[:axis]), -1) if axis != 1 else x.flatten(1))
+    return picked(lambda x: x.reshape(prod(x.shape[:axis]), -1) if axis != 1 else x.flatten(1))
 
 
 def reshape(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
@@ -35,7 +36,7 @@ def reshape(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     def apply(x: Tensor) -> Tensor:
         return x.reshape([x.shape[i] if size == 0 and keep else size for i, size in enumerate(shape)])
 
-    return monotone(apply)
+    return picked(apply)
 
 
 def axes_of(node: Node, inputs: Constants) -> list[int] | None:

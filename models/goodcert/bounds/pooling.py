@@ -14,7 +14,7 @@ from goodcert.bounds.affine import explicit_pads
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rule import Constants, Transform, monotone, pad_order, require
+from goodcert.bounds.rule import Constants, Transform, monotone, pad_order, picked, require
 
 WINDOW = frozenset({"kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode"})
 
@@ -65,7 +65,7 @@ def max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
         whole = F.pad(x, pad_order(begin, [e + o for e, o in zip(end, over, strict=True)]), value=-inf)
         return reduce(torch.maximum, windows(whole, kernel, strides, dilations))
 
-    return monotone(pool)
+    return picked(pool)
 
 
 def window_of(node: Node) -> tuple[list[int], list[int], list[int]]:
@@ -127,12 +127,12 @@ def global_max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
 
 
 def mean(pool: Callable[[Tensor], Tensor], size: int, rounding: Rounding) -> Transform:
-    terms = size + 2
+    terms = size + 3
+    stretch = float(rounding.stretch(torch.ones(1), terms))
 
     def transform(x: Interval) -> Interval:
-        mu = x.centre
-        centre = pool(mu)
-        radius = pool(rounding.inflated_radius(x, mu, terms)) + rounding.tiny
+        centre = pool(x.centre)
+        radius = pool(rounding.reach(x, terms)) * stretch + rounding.tiny
         return Interval(centre - radius, centre + radius)
 
     return transform

@@ -11,11 +11,10 @@ Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 an
    2nd ed., section 3.1)  |fl(W x + b) - (W x + b)| <= gamma (|W||x| + |b|) + eta.  eta collects underflow:
    each product and each sum may lose 2^-126 where subnormal results are flushed to zero (2^-150, and
    products only, where they are not), hence eta <= 2^21 (1 + gamma) 2^-126 < 2^-104.
-2. Ours. With any float32 mu, and r = fl(max(h - mu, mu - l)), the box is inside mu +- r*, r (1 + u) >= r*
-   (float subtraction has no underflow error). We compute
-       rho  = fl(fl(r A) + fl(B |mu|))  >= (1 - u)^2 (A r + B |mu|) - 2^-124,
+2. Ours. With mu = fl(l + h) / 2, and r* = max(h - mu, mu - l) the exact radius around it, we compute
        m    = fl(W mu + b),             |m - (W mu + b)| <= gamma (|W||mu| + |b|) + eta,
-       R    = fl(|W| rho + beta)        >= (1 - gamma) (|W| rho + beta) - eta,
+       rho  with  f rho >= (1 - u)^3 (A r* + B |mu|) - 2^-123,   f below,
+       R    = fl(V rho + beta)          >= (1 - gamma) (f |W| rho + beta) - eta,   V >= f |W|,
        l', h' = fl(m - R), fl(m + R),   each off by at most u (|m| + R).
 3. Needed. For every x in the box, by 1. and by |W x - W mu| <= |W| r*,
        fl(W x + b) >= m - (1 + gamma) |W| r* - 2 gamma (|W||mu| + |b|) - 2 eta,
@@ -23,20 +22,29 @@ Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 an
        (1 - u) R >= (1 + gamma) |W| r* + (2 gamma + u (1 + gamma)) (|W||mu| + |b|) + 3 eta.
    Insert 2. and compare the factors of |W| r*, of |W||mu|, of |b| and what is left. Sufficient are
        (1 - gamma)(1 - u)^4 A     >= 1 + gamma
-       (1 - gamma)(1 - u)^3 B     >= 2 gamma + u (1 + gamma)
-       (1 - gamma)(1 - u) beta    >= (2 gamma + u (1 + gamma)) |b| + 4 eta + |W| 2^-124.
+       (1 - gamma)(1 - u)^4 B     >= 2 gamma + u (1 + gamma)
+       (1 - gamma)(1 - u) beta    >= (2 gamma + u (1 + gamma)) |b| + 4 eta + |W| 2^-123.
    With A = 1 + c gamma, B = c gamma, beta = c gamma |b| + 2^-100 and
        c(n) = 2 + 8/n + 4 gamma
    all three hold: the first asks for c >= 2/(1 - gamma) + (5/n)(1 + 2 gamma/(1 - gamma)), at most
    2 + 2.15 gamma + 5.8/n; the second and the third for at most 2 + 2.15 gamma + 1.7/n; 4 eta is
-   below 2^-102, and |W| 2^-124 below 2^-104 because the engine admits no row of |W| that sums to more than
+   below 2^-102, and |W| 2^-123 below 2^-103 because the engine admits no row of |W| that sums to more than
    2^20 (`MAX_ROW_SUM`).
-   The upper end is the mirror image. A, B and beta are rounded up to float32.
+   The upper end is the mirror image. V and beta are rounded up to float32.
+4. The radius path, `reach` and `stretch`. f = (A + B + 2u)/2 is a factor of the weights, where it costs nothing.
+   In general r = fl(max(h - mu, mu - l)) has r (1 + u) >= r* (float subtraction has no underflow error), and
+       rho = fl(fl(r a) + fl(b |mu|)),   a >= A / f,  b >= B / f,
+   keeps (1 - u)^2 of it: 2. holds. Where 0 <= l, as behind a Relu, two operations do. There
+       r* <= (h - l)/2 + u (l + h)/2   and   |mu| <= (1 + u)(l + h)/2,   so
+       A r* + B |mu| <= (A (h - l) + (B + 2u)(h + l))/2 = f (h - k l),   k = (A - B - 2u)/(A + B + 2u),
+   as A <= 1.2 and B <= 0.2. With a float32 number k' <= k (1 - 2u), fl(k' l) <= k l and
+       rho = fl(h - fl(k' l)) >= (1 - u)(h - k l),
+   fused or not, up to 2^-149 where a product underflows: 2. holds again.
 
 The real-valued y satisfies the same inequalities with its own rounding error set to 0.
 
 **Average pooling** is the affine layer with weights 1/k: at most k - 1 additions, one multiplication, the
-rounding of the reciprocal, and in our radius the addition of 2^-100: n = k + 2 covers it.
+rounding of the reciprocal, and in our radius the factor f and the addition of 2^-100: n = k + 3 covers it.
 
 **Batch normalization** that stands alone is an elementwise affine map whose parts are |scale x|, |beta| and
 |mean scale|; at most 8 roundings lie on a path in any arrangement, and 2 more in our scale and shift, so
@@ -69,7 +77,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 
 MAX_TERMS = 2**20
 MAX_ROW_SUM = 2.0**20
@@ -98,12 +106,27 @@ class Rounding:
         gamma = self.gamma(terms)
         return (2 + 8 / terms + 4 * gamma) * gamma
 
-    def inflated_radius(self, x: Interval, centre: Tensor, terms: int) -> Tensor:
-        """rho = A r + B |mu| of the theorem."""
+    def stretch(self, size: Tensor, terms: int) -> Tensor:
+        """V >= f |W| of the theorem for `size` = |W|, rounded up."""
         if self.unit == 0:
-            return (x.upper - x.lower) * 0.5
-        slack = self.slack(terms)
-        return x.radius(centre) * float32_above(1 + slack) + centre.abs() * float32_above(slack)
+            return size * 0.5
+        exact = size.double() * self._half_sum(terms)
+        near = exact.float()
+        return torch.where(near < exact, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
+
+    def reach(self, x: Interval, terms: int) -> Tensor:
+        """rho of the theorem: what `stretch` times it covers is the radius of x and all rounding."""
+        if self.unit == 0:
+            return x.upper - x.lower
+        half_sum, slack = self._half_sum(terms), self.slack(terms)
+        if isinstance(x, Nonnegative):
+            return x.upper - x.lower * -float32_above(-((1 - 2 * self.unit) ** 2) / (2 * half_sum))
+        mu = x.centre
+        return x.radius(mu) * float32_above((1 + slack) / half_sum) + mu.abs() * float32_above(slack / half_sum)
+
+    def _half_sum(self, terms: int) -> float:
+        """f = (A + B + 2u) / 2, with room for its own rounding in float64."""
+        return (0.5 + self.slack(terms) + self.unit) * (1 + 2**-50)
 
     def bias_radius(self, bias: Tensor, terms: int) -> Tensor | None:
         """beta = c gamma |b| + 2^-100 of the theorem, rounded up; None where nothing is to be covered."""

@@ -37,6 +37,11 @@ def monotone(function: Callable[[Tensor], Tensor]) -> Transform:
     return lambda x: Interval(function(x.lower), function(x.upper))
 
 
+def picked(function: Callable[[Tensor], Tensor]) -> Transform:
+    """The same for a function whose results are all among its inputs: what is not negative stays so."""
+    return lambda x: type(x)(function(x.lower), function(x.upper))
+
+
 def exact(function: Callable[[Tensor], Tensor]) -> Make:
     """The rule of an operator without parameters that never decreases and never rounds."""
     return lambda node, inputs, rounding: monotone(function)

@@ -63,7 +63,7 @@ RULES: Mapping[str, Rule] = {
     "PRelu": Rule(activations.prelu),
     "ReduceMax": Rule(reductions.extreme(torch.amax), AXES),
     "ReduceMin": Rule(reductions.extreme(torch.amin), AXES),
-    "Relu": Rule(exact(torch.relu)),
+    "Relu": Rule(activations.relu),
     "Round": Rule(exact(torch.round)),
     "Sign": Rule(exact(torch.sign)),
     "ThresholdedRelu": Rule(activations.thresholded_relu, _with("alpha")),

@@ -1,5 +1,6 @@
 """From a model file to an engine that has been checked, or to the reason why not."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,10 @@ from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.writer import write_graph
 from goodcert.engine import canary, rows, selfcheck
 from goodcert.engine.device import resolve
-from goodcert.engine.eager import EagerBounds
-from goodcert.engine.engine import Bounds, Engine
+from goodcert.engine.eager import EagerMargins
+from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError
-from goodcert.engine.onnx_bounds import OnnxBounds
+from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
 
 
@@ -42,7 +43,8 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     shape, classes = _classifier(graph)
     predictor = _predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
-    engine = Engine(predictor, _bounds(graph, classes, target, threads), classes, shape, target.type)
+    evaluate = _evaluate(graph, classes, predictor, target, threads)
+    engine = Engine(predictor, evaluate, classes, shape, target.type)
     selfcheck.check(engine)
     return engine
 
@@ -106,20 +108,25 @@ def _predictor(graph: Graph, threads: int | None) -> Predictor:
         raise EngineError(f"ONNX Runtime does not load the graph: {error}") from error
 
 
-def _bounds(graph: Graph, classes: int, device: torch.device, threads: int | None) -> Bounds:
+def _evaluate(
+    graph: Graph, classes: int, predictor: Predictor, device: torch.device, threads: int | None
+) -> Callable[[Ball], Evaluation]:
     node = undefined(graph, pixel_cube(graph))
     if node:
         raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
     if not within_range(graph, pixel_cube(graph)):
-        return partial(_nothing_guaranteed, classes)
+        return partial(_beside, predictor, partial(_nothing_guaranteed, classes))
     if device.type == "cpu":
-        return OnnxBounds(graph, threads)
+        return OnnxEngine(graph, threads)
     canary.check_bounds(graph.to(device), device, range(16, 65, 16))
-    return EagerBounds(graph, device)
+    return partial(_beside, predictor, EagerMargins(graph, device))
 
 
-def _nothing_guaranteed(classes: int, ball: Ball) -> tuple[NDArray[np.float64], ...]:
+def _beside(predictor: Predictor, margins: Callable[[Ball], NDArray[np.float64]], ball: Ball) -> Evaluation:
+    return Evaluation(predictor(ball.point), margins(ball))
+
+
+def _nothing_guaranteed(classes: int, ball: Ball) -> NDArray[np.float64]:
     """For a model that could overflow float32 somewhere in the pixel cube."""
-    count = len(ball.point)
     margins = np.where(np.eye(classes, dtype=bool), 0.0, np.inf)
-    return np.ones(count), np.full(count, 1 / classes), np.broadcast_to(margins, (count, classes, classes))
+    return np.broadcast_to(margins, (len(ball.point), classes, classes))

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from goodcert.bounds.ball import Ball
-from goodcert.bounds.classifier import BoundModule
+from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.graph import Graph
 
 ROWS = 16
@@ -17,25 +17,26 @@ CHUNK = 64
 """Rows that are bounded at once; more images are done in turn, so that memory is bounded too."""
 
 
-class EagerBounds:
-    """Bounds for balls of any number of images, in chunks. Thread-safe."""
+class EagerMargins:
+    """Margins for balls of any number of images, in chunks. Thread-safe."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self._device = device
-        self._module = BoundModule(graph.to(device))
+        self._module = MarginModule(graph.to(device))
 
     @torch.inference_mode()
-    def __call__(self, ball: Ball) -> tuple[NDArray[np.float64], ...]:
-        """(confidence_upper_bound (N,), confidence_lower_bound (N,), margins (N, K, K))."""
+    def __call__(self, ball: Ball) -> NDArray[np.float64]:
+        """Margins (N, K, K)."""
         lower, upper = (torch.split(torch.from_numpy(np.ascontiguousarray(x)), CHUNK) for x in ball[1:])
         parts = [self._chunk(low, high) for low, high in zip(lower, upper, strict=True)]
-        return tuple(torch.cat(part).numpy() for part in zip(*parts, strict=True))
+        return np.asarray(torch.cat(parts).numpy())
 
-    def _chunk(self, lower: Tensor, upper: Tensor) -> tuple[Tensor, ...]:
+    def _chunk(self, lower: Tensor, upper: Tensor) -> Tensor:
         count = len(lower)
         rows = -count % ROWS
         low, high = (_pad(x, rows).to(self._device) for x in (lower, upper))
-        return tuple(x[:count].cpu() for x in self._module(low, high))
+        margins: Tensor = self._module(low, high)[:count].cpu()
+        return margins
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:

@@ -1,16 +1,22 @@
 """The engine: prediction and bound of one classifier, side by side."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from goodcert.bounds.ball import Ball, around
+from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.prediction import confidence
 
-Bounds = Callable[[Ball], tuple[NDArray[np.float64], ...]]
-"""From balls to (upper bound (N,), lower bound (N,), margins (N, K, K))."""
+
+class Evaluation(NamedTuple):
+    """What runs for N balls: logits (N, K) at their points, float32, and margins (N, K, K) over them, float64."""
+
+    logits: NDArray[np.float32]
+    margins: NDArray[np.float64]
 
 
 class Engine:
@@ -23,13 +29,13 @@ class Engine:
     def __init__(
         self,
         logits: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-        bounds: Bounds,
+        evaluate: Callable[[Ball], Evaluation],
         classes: int,
         input_shape: tuple[int, int, int],
         device: str,
     ) -> None:
         self.logits = logits
-        self._bounds = bounds
+        self.evaluate = evaluate
         self.classes = classes
         self.input_shape = input_shape
         self.device = device
@@ -47,12 +53,11 @@ class Engine:
 
     def certify_balls(self, ball: Ball) -> Certificates:
         """Certificates of balls (N, C, H, W); the confidence is that of their points."""
-        logits = self.logits(ball.point)
-        upper, lower, margins = self._bounds(ball)
+        logits, margins = self.evaluate(ball)
         return Certificates(
             index=logits.argmax(axis=1),
             confidence=confidence(logits),
-            confidence_lower_bound=lower,
-            confidence_upper_bound=upper,
+            confidence_lower_bound=confidence_lower_bound(margins),
+            confidence_upper_bound=confidence_upper_bound(margins),
             margins=margins,
         )

@@ -15,7 +15,7 @@ class Predictor:
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """(N, C, H, W) float32 images to (N, K) float32 logits."""
-        return np.asarray(self._run(images), dtype=np.float32)
+        return np.asarray(self._run(images)[0], dtype=np.float32)
 
 
 def confidence(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -45,7 +45,7 @@ BRANCH_FUSIONS = ("ConvAddActivationFusion", "NchwcTransformer")
 
 
 class RowRunner:
-    """A model of one output, run on rows of a batch. Thread-safe.
+    """A model, run on rows of a batch. Thread-safe.
 
     Every run has one thread: with more, ONNX Runtime cuts a matrix product into blocks that depend on the
     size of the batch, and sums in their order. Several threads share the rows instead, so that an image gets
@@ -62,18 +62,18 @@ class RowRunner:
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rows") if self._threads > 1 else None
         self.inputs = [value.name for value in self._session.get_inputs()]
 
-    def __call__(self, *inputs: NDArray[np.float32]) -> NDArray[Any]:
-        """The output for inputs (N, ...), in the model's order."""
+    def __call__(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        """The outputs for inputs (N, ...), both in the model's order."""
         rows = len(inputs[0])
         parts = min(self._threads, rows // ROWS_WORTH_A_THREAD)
         if self._pool is None or parts < 2:
             return self._run(inputs)
         split = zip(*(np.array_split(x, parts) for x in inputs), strict=True)
-        return np.concatenate(list(self._pool.map(self._run, split)))
+        outputs = zip(*self._pool.map(self._run, split), strict=True)
+        return tuple(np.concatenate(output) for output in outputs)
 
-    def _run(self, inputs: Sequence[NDArray[np.float32]]) -> NDArray[Any]:
-        (output,) = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
-        return np.asarray(output)
+    def _run(self, inputs: Sequence[NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
+        return tuple(self._session.run(None, dict(zip(self.inputs, inputs, strict=True))))
 
 
 def _session(model: onnx.ModelProto | bytes, sums_branches: bool) -> onnxruntime.InferenceSession:

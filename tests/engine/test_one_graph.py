@@ -1,0 +1,90 @@
+"""One graph for prediction and bound: what it saves, and that it computes what the two would."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from goodcert.bounds.ball import Ball, around
+from goodcert.bounds.graph import Graph
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.sequential import graph_of
+from goodcert.bounds.writer import write_graph
+from goodcert.engine.eager import EagerMargins
+from goodcert.engine.one_graph import one_graph
+from goodcert.engine.onnx_engine import OnnxEngine
+from goodcert.engine.prediction import Predictor
+from goodcert.nets import build
+from graphs import classifier
+
+
+@pytest.fixture(scope="module")
+def net() -> Graph:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return read_graph(write_graph(graph_of(build("S", (1, 8, 8), 3), (1, 8, 8))))
+
+
+@pytest.fixture
+def ball() -> Ball:
+    return around(np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32), 0.1)
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def held(model: onnx.ModelProto) -> list[bytes]:
+    """The large weights, by their bytes."""
+    return [tensor.raw_data for tensor in model.graph.initializer if len(tensor.raw_data) > 1000]
+
+
+@pytest.mark.parametrize("opset", [17, 18, 20])
+def test_it_is_a_valid_model_from_a_ball_to_logits_and_margins(net: Graph, opset: int) -> None:
+    model = one_graph(replace(net, opset=opset))
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["point", "lower", "upper"]
+    assert [value.name for value in model.graph.output] == ["logits", "margins"]
+
+
+@pytest.mark.parametrize("opset", [11, 17, 18, 20, 22])
+def test_logits_are_those_of_the_prediction_and_margins_those_of_the_reference(
+    net: Graph, ball: Ball, opset: int
+) -> None:
+    graph = replace(net, opset=opset)
+    logits, margins = OnnxEngine(graph, 1)(ball)
+    np.testing.assert_allclose(logits, Predictor(write_graph(graph), 1)(ball.point), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(margins, EagerMargins(net, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
+
+
+def test_dense_weights_that_prediction_and_bound_share_are_held_and_read_once(net: Graph) -> None:
+    weight = net.constants["5.weight"].numpy().tobytes()
+    assert held(one_graph(net)).count(weight) == 1
+
+
+def test_between_convolutions_of_whole_blocks_nothing_leaves_the_layout(net: Graph) -> None:
+    model = one_graph(net)
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    makers = {node.output[0]: node.op_type for node in model.graph.node}
+    deep = [n for n in model.graph.node if n.op_type == "Conv" and sizes[n.input[1]][1:3] not in ([1, 4], [1, 1])]
+    assert len(deep) == 3  # of the second layer: prediction, centre, radius
+    assert {makers[n.input[0]] for n in deep} <= {"Conv", "Add", "Relu"}
+
+
+def test_channels_that_fill_no_blocks_are_left_as_they_are() -> None:
+    model = one_graph(read_graph(classifier()))
+    assert operators(model)["Conv"] == 3  # prediction, centre and radius, of 4 channels
+
+
+def test_an_addition_is_fused_only_into_the_convolutions_made_for_it(net: Graph) -> None:
+    """Centre and radius, which sum many terms, are each read more than once, so nothing is added inside them."""
+    model = one_graph(net)
+    sizes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    added = [name for node in model.graph.node if node.op_type == "Add" for name in node.input]
+    for node in model.graph.node:
+        if node.op_type == "Conv" and node.output[0] in added and uses[node.output[0]] == 1:
+            assert sizes[node.input[1]][1:] == [1, 1, 1]
