@@ -1,4 +1,6 @@
-"""The bound engine in eager PyTorch: the reference, and what runs on CUDA."""
+"""The bound engine in PyTorch: eager on the CPU, where it is the reference, and as CUDA graphs on a GPU."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.graph import Graph
+from goodcert.engine.cuda_graphs import GraphedMargins
 
 ROWS = 16
 """PyTorch's CPU matrix products give a row the same bits in every batch only when the number of rows is a
@@ -22,7 +25,7 @@ class EagerMargins:
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self._device = device
-        self._module = MarginModule(graph.to(device))
+        self._run = _runner(graph, device)
 
     @torch.inference_mode()
     def __call__(self, ball: Ball) -> NDArray[np.float64]:
@@ -35,8 +38,17 @@ class EagerMargins:
         count = len(lower)
         rows = -count % ROWS
         low, high = (_pad(x, rows).to(self._device) for x in (lower, upper))
-        margins: Tensor = self._module(low, high)[:count].cpu()
+        margins: Tensor = self._run(low, high)[:count].cpu()
         return margins
+
+
+def _runner(graph: Graph, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
+    module = MarginModule(graph.to(device))
+    if device.type != "cuda":
+        return module
+    shape = tuple(size or 1 for size in graph.input_shape[1:])
+    with torch.inference_mode():
+        return GraphedMargins(module, shape, range(ROWS, CHUNK + 1, ROWS), device)
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:
