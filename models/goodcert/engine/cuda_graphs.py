@@ -45,7 +45,7 @@ class GraphedMargins:
 
 def _capture(module: nn.Module, box: Tensor) -> Captured:
     lower, upper = box.clone(), box.clone()
-    aside = torch.cuda.Stream(box.device)
+    aside = torch.cuda.Stream(box.device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(box.device))
     with torch.cuda.stream(aside):
         for _ in range(_WARM_UP):
