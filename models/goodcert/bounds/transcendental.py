@@ -180,17 +180,17 @@ def hard_swish(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """A share p_i = exp(x_i) / sum exp(x_j) grows with x_i and falls with every other x_j.
 
-    Deployed: fl(x_i - max) errs by u |x_i - max|, at most 104 u before the share is below 2^-149; so 256 u
-    and 4 u for every term of the sum cover the exponential and the sum.
+    Deployed: fl(x_i - max) errs by u |x_i - max|, at most 104 u before the share is below 2^-149 (which `tiny`
+    covers); the exponential by 16 u; the sum of k terms by (16 + k) u and, as d exp(-d) <= 1/e, by k u / e from
+    its differences; the quotient by u. Altogether below gamma of 256 + 4 k roundings.
     """
     axis = node.attributes.get("axis", -1)
 
     def transform(x: Interval) -> Interval:
         (low_own, low_sum), (high_own, high_sum) = _shares(x, axis)
-        if rounding.unit == 0:
-            return Interval((low_own / low_sum).float(), (high_own / high_sum).float())
-        margin = (256 + 4 * x.lower.shape[axis]) * rounding.unit
         low, high = low_own / low_sum, high_own / high_sum
+        high = torch.where(high_sum > 0, high, torch.ones_like(high))  # ends too far apart for float64
+        margin = rounding.gamma(256 + 4 * int(x.lower.shape[axis]))
         low, high = low - low * margin - rounding.tiny, high + high * margin + rounding.tiny
         return Interval(low.float(), high.float())
 
@@ -198,8 +198,12 @@ def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 
 def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """The logarithm of the same shares: (x_i - max) - log of the sum, or x_i - (max + log of the sum), where the
-    second rounds by u |max|."""
+    """The logarithm of the same shares: (x_i - max) - log of the sum, or x_i - (max + log of the sum).
+
+    Deployed: the sum of k terms errs by (16 + 1.4 k) u relatively, so its logarithm does absolutely; that adds
+    16 u log k + 8 u of its own; all of it is below gamma of 64 + 4 k. x_i - max, or max + log, errs by 2 u |x|max,
+    and the last subtraction relatively.
+    """
     axis = node.attributes.get("axis", -1)
 
     def transform(x: Interval) -> Interval:
@@ -208,7 +212,7 @@ def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
         low = x.lower.double() - top - low_sum.log()
         high = (x.upper.double() - top - high_sum.log()).clamp(max=0)
         size = x.magnitude.double().amax(axis, keepdim=True)
-        margin = size * (2 * rounding.unit) + (64 + 4 * x.lower.shape[axis]) * rounding.unit
+        margin = size * (2 * rounding.unit) + rounding.gamma(64 + 4 * int(x.lower.shape[axis]))
         return _outward(low, high, margin, rounding)
 
     return transform
@@ -217,11 +221,13 @@ def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """((own, sum) of the lower end, of the upper): exp(x_i) and the whole sum, over exp of the largest end.
 
-    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction.
+    The sum of k terms is own + (all - i-th), where the difference may err by (k + 1) 2^-53 of all: it is taken
+    k 2^-52 of all in the safe direction.
     """
     top = x.upper.double().amax(axis, keepdim=True)
     low, high = (x.lower.double() - top).exp(), (x.upper.double() - top).exp()
     all_low, all_high = low.sum(axis, keepdim=True), high.sum(axis, keepdim=True)
-    with_low = low + (all_high - high) + all_high * 2**-45
-    with_high = high + ((all_low - low) - all_low * 2**-45).clamp(min=0)
+    error = int(x.lower.shape[axis]) * 2.0**-52
+    with_low = low + (all_high - high) + all_high * error
+    with_high = high + ((all_low - low) - all_low * error).clamp(min=0)
     return (low, with_low), (high, with_high)

@@ -226,7 +226,7 @@ Made by `goodcert bench soundness --checks {checks}` on {hardware}. It ends with
 
 A check is one number (a feature of a layer, a difference of two logits, the confidence) at one of {POINTS} points
 of a box, held against the certified bound. It is evaluated in float32 in {len(ORDERS)} orders of summation, each
-without and with fused multiply-add ({", ".join(ORDERS)}), and
+without and with fused multiply-add ({"; ".join(ORDERS)}), and
 once in exact arithmetic, on whole numbers; exact confidences are left out, as they follow from the differences.
 The last two columns are the same checks with the rounding margin switched off: plain interval bound propagation in
 float32. An excess is a share of the bound's size.
