@@ -9,14 +9,15 @@ the last place; u = 2^-24) plus an absolute term:
     Elu, Selu, Celu                                          2^-21 max(1, 2 gamma alpha)
     Gelu, Mish, Swish, HardSwish, each as a whole            2^-21 |x|max
 
-The absolute terms pay for implementations that compute exp(x) and then add or subtract 1, or that clamp their argument.
-ONNX Runtime needs at most 0.3 of the allowance (every 97th float32 number from 2^-100 to 2^9 was tried, alone and
-fused into the layer before); the tests compare f with arbitrary precision and ONNX Runtime with f on dense grids. A
-runtime that approximates more coarsely, on purpose or by a compiler's fast-math, is not covered.
+The absolute terms pay for implementations that compute exp(x) and then add or subtract 1, or that clamp their
+argument. ONNX Runtime needs at most 0.3 of the allowance (every 97th float32 number from 2^-100 to 2^9 was
+tried, alone and fused into the layer before); the tests compare f with arbitrary precision and ONNX Runtime with
+f on dense grids. A runtime that approximates more coarsely, on purpose or by a compiler's fast-math, is not
+covered.
 
-f itself is evaluated at the ends in float64 (whose error of a few 2^-53 vanishes beside the margin), and
-the result is rounded once to float32, which costs at most 2^-24 relatively: `RELATIVE`, 16 u, includes it. As the true f is
-monotone between the ends and the bottom, no monotonicity of the deployed one is needed.
+f itself is evaluated at the ends in float64 (whose error of a few 2^-53 vanishes beside the margin), and the
+result is rounded once to float32, which costs at most 2^-24 relatively: `RELATIVE`, 16 u, includes it. As the
+true f is monotone between the ends and the bottom, no monotonicity of the deployed one is needed.
 """
 
 from collections.abc import Callable
