@@ -233,6 +233,7 @@ def test_attribute_that_a_rule_does_not_know_is_refused(op: str) -> None:
         ("BatchNormalization", {"epsilon": 0.0}, (None, *(tensor([v]) for v in (1e-25, 0, 0, 1e-30)))),
         ("BatchNormalization", {}, (None, *(tensor([v]) for v in (1e30, 0, 0, 1e30)))),
         ("BatchNormalization", {}, (None, *(tensor([v]) for v in (1e-10, 0, 1e35, 1)))),
+        ("MaxPool", {"kernel_shape": [2], "dilations": [2], "auto_pad": "SAME_UPPER"}, (None,)),
         ("MatMul", {}, (None, None)),
         ("PRelu", {}, (None, None)),
         ("Pow", {}, (None, tensor([2, 3]))),
