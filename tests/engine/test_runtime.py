@@ -68,3 +68,30 @@ def test_a_fusion_that_rounds_weights_anew_is_disabled(
 
 def test_every_fusion_that_rounds_weights_anew_is_tried() -> None:
     assert {fusion for fusion, *_ in PATTERNS} == set(REROUNDING_FUSIONS)
+
+
+NUMBERS = {
+    "half": np.float32(0.5), "one": np.float32(1), "two": np.float32(2), "root": np.float32(2**0.5),
+    "slope": np.float32(1.702), "eps": np.float32(1e-5), "g": weights(8), "k": weights(8),
+}  # fmt: skip
+LAST: dict[str, Any] = {"axes": [-1]}
+GELU: list[Operation] = [
+    ("Div", ["x", "root"], "a", {}), ("Erf", ["a"], "b", {}), ("Add", ["b", "one"], "c", {}),
+    ("Mul", ["x", "c"], "d", {}), ("Mul", ["d", "half"], "y", {}),
+]  # fmt: skip
+QUICK_GELU: list[Operation] = [
+    ("Mul", ["x", "slope"], "a", {}), ("Sigmoid", ["a"], "b", {}), ("Mul", ["x", "b"], "y", {}),
+]  # fmt: skip
+LAYER_NORM: list[Operation] = [
+    ("ReduceMean", ["x"], "m", LAST), ("Sub", ["x", "m"], "d", {}), ("Pow", ["d", "two"], "p", {}),
+    ("ReduceMean", ["p"], "v", LAST), ("Add", ["v", "eps"], "w", {}), ("Sqrt", ["w"], "s", {}),
+    ("Div", ["d", "s"], "n", {}), ("Mul", ["n", "g"], "o", {}), ("Add", ["o", "k"], "y", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operations", [GELU, QUICK_GELU, LAYER_NORM], ids=["gelu", "quick gelu", "layer norm"])
+def test_what_was_bounded_operator_by_operator_is_run_so(operations: list[Operation], tmp_path: Any) -> None:
+    read = {name: value for name, value in NUMBERS.items() if any(name in op[1] for op in operations)}
+    written = [op for op, *_ in operations]
+    assert len(operators(onnx_model(operations, read, ["N", 8]), (), tmp_path)) == 1
+    assert operators(onnx_model(operations, read, ["N", 8]), KERNEL_FUSIONS, tmp_path) == written

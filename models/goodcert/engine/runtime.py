@@ -37,6 +37,7 @@ KERNEL_FUSIONS = (
     "QuickGeluFusion",
     "SimplifiedLayerNormFusion",
     "SkipLayerNormFusion",
+    "SwiGluFusion",
 )
 
 
