@@ -40,13 +40,36 @@ LAYERS = {
     "dense": dense(37, 11),
     "dense untransposed": dense(37, 11, 0),
     "dense wide": dense(5, 64),
+    "transposed": Layer(
+        Node("ConvTranspose", ("x", "w"), "y", {"strides": [2, 2], "pads": [1, 0, 1, 0]}, "up"),
+        (4, 5, 5),
+        (4, 3, 3, 3),
+    ),
+    "transposed grouped": Layer(
+        Node("ConvTranspose", ("x", "w"), "y", {"group": 2}, "up"), (4, 3, 3), (4, 2, 2, 2)
+    ),
     "matmul": Layer(Node("MatMul", ("x", "w"), "y", {}, "matmul"), (9, 37), (37, 6)),
 }
 
 
 def tf32(x: Tensor) -> Tensor:
     """The mantissa cut to 10 bits."""
-    return (x.view(torch.int32) & ~0x1FFF).view(torch.float32)
+    return (x.contiguous().view(torch.int32) & ~0x1FFF).view(torch.float32)
+
+
+def rounded_tf32(x: Tensor) -> Tensor:
+    """The mantissa rounded to 10 bits, halves up."""
+    return tf32((x.contiguous().view(torch.int32) + 0x1000).view(torch.float32))
+
+
+def two_bfloat16(x: Tensor) -> Tensor:
+    """16 bits in two pieces, as kernels have them that make up for short operands."""
+    high = x.bfloat16().float()
+    return high + (x - high).bfloat16().float()
+
+
+def unrounded(x: Tensor) -> Tensor:
+    return x
 
 
 def winograd(x: Tensor, weight: Tensor) -> Tensor:
@@ -68,9 +91,25 @@ def through_fft(x: Tensor, weight: Tensor) -> Tensor:
     return torch.fft.irfft2(product, s=size)[:, :, : x.shape[2], : x.shape[3]].contiguous()
 
 
-def shortened(layer: Layer, shorten: Any) -> Run:
+def winograd_of_larger_tiles(x: Tensor, weight: Tensor) -> Tensor:
+    """F(4x4, 3x3) of Lavin and Gray, for sizes that 4 divides and padding 1."""
+    b = torch.tensor([
+        [4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1],
+    ])  # fmt: skip
+    g = torch.tensor([
+        [6.0, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24],
+    ]) / 24  # fmt: skip
+    a = torch.tensor([[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+    tiles = F.pad(x, [1] * 4).unfold(2, 6, 4).unfold(3, 6, 4)
+    mixed = torch.einsum("nctuij,ocij->notuij", b @ tiles @ b.T, g @ weight @ g.T)
+    y = a @ mixed @ a.T
+    return y.permute(0, 1, 2, 4, 3, 5).reshape(len(x), len(weight), *x.shape[2:])
+
+
+def shortened(layer: Layer, inputs: Any, weights: Any) -> Run:
     run = torch_layer(layer)
-    return lambda x, weight: run(shorten(x), shorten(weight))
+    return lambda x, weight: run(inputs(x), weights(weight))
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -86,14 +125,23 @@ def test_onnx_runtime_passes(name: str) -> None:
     assert all(faithful(LAYERS[name], run, batch, CPU) for batch in BATCHES)
 
 
+SHORT = {
+    "tf32": tf32,
+    "tf32 rounded": rounded_tf32,
+    "bfloat16": lambda x: x.bfloat16().float(),
+    "two bfloat16": two_bfloat16,
+}
+
+
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("shorten", [tf32, lambda x: x.bfloat16().float()], ids=["tf32", "bfloat16"])
-def test_shortened_operands_are_caught(name: str, shorten: Any) -> None:
-    for batch in BATCHES:
-        assert not faithful(LAYERS[name], shortened(LAYERS[name], shorten), batch, CPU)
+@pytest.mark.parametrize("shorten", SHORT)
+def test_shortened_operands_are_caught(name: str, shorten: str) -> None:
+    layer, short = LAYERS[name], SHORT[shorten]
+    for inputs, weights in ((short, short), (short, unrounded), (unrounded, short)):
+        assert not any(faithful(layer, shortened(layer, inputs, weights), batch, CPU) for batch in BATCHES)
 
 
-@pytest.mark.parametrize("run", [winograd, through_fft])
+@pytest.mark.parametrize("run", [winograd, winograd_of_larger_tiles, through_fft])
 @pytest.mark.parametrize("weight", [(4, 2, 3, 3), (1, 1, 3, 3), (9, 5, 3, 3)])
 def test_convolutions_that_mix_neighbours_are_caught(run: Run, weight: tuple[int, ...]) -> None:
     layer = conv((weight[1], 8, 8), weight, pads=[1, 1, 1, 1])
@@ -131,6 +179,12 @@ def test_checks_of_a_graph_pass_here(device: str) -> None:
 
 def test_an_unfaithful_device_is_refused_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     model: onnx.ModelProto = classifier()
-    monkeypatch.setattr(canary, "torch_layer", lambda layer: shortened(layer, tf32))
+    monkeypatch.setattr(canary, "torch_layer", lambda layer: shortened(layer, tf32, tf32))
     with pytest.raises(EngineError, match=r"'node0' \(Conv\): PyTorch on cpu does not compute it"):
         canary.check_bounds(read_graph(model), CPU, (16,))
+
+
+def test_weights_on_the_left_are_refused_by_node() -> None:
+    node = Node("MatMul", ("w", "x"), "y", {}, "left")
+    with pytest.raises(EngineError, match=r"'left' \(MatMul\): weights on the left"):
+        layers(Graph("x", (None, 1, 3, 2), ("y",), (node,), {"w": torch.ones(2, 3)}))

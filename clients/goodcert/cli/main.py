@@ -21,7 +21,7 @@ VERBS = {
     "serve": Verb("start the service", "serve"),
     "train": Verb("train a model by a recipe and export it", "train"),
     "evaluate": Verb("measure a model file and write its card", "train"),
-    "bench": Verb("measure what the guarantee costs", "train"),
+    "bench": Verb("measure what the guarantee costs, or try to break it", "train"),
     "inspect": Verb("say whether a model file can be bounded, and why not", "engine"),
 }
 

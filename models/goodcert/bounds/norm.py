@@ -29,6 +29,17 @@ def norm_statistics(node: Node, constants: Sequence[Tensor]) -> Statistics:
     shift = beta - mean * scale
     if not (torch.isfinite(scale).all() and torch.isfinite(shift).all()):
         raise Unsupported(f"node {node.name!r} (BatchNormalization): scale or shift is not finite")
+    sizes = torch.cat([gamma, beta, mean]).abs()
+    # So that no arrangement loses more than 2^-101 to underflow or overflows on the way to a small result.
+    if not (_within(variance + epsilon, 2.0**-48, 2.0**64) and _within(sizes, 0, 2.0**100)):
+        raise Unsupported(
+            f"node {node.name!r} (BatchNormalization): expected variance + epsilon between 2^-48 and 2^64, and "
+            "gamma, beta and mean up to 2^100"
+        )
     if ((scale != 0) & (scale.abs() < 2.0**-100)).any():  # float32 would round it by more than a share of itself
         raise Unsupported(f"node {node.name!r} (BatchNormalization): a scale below 2^-100 that is not 0")
     return Statistics(scale, shift, beta.abs() + (mean * scale).abs())
+
+
+def _within(values: Tensor, smallest: float, largest: float) -> bool:
+    return bool(((values >= smallest) & (values <= largest)).all())

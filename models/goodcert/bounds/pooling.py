@@ -73,7 +73,10 @@ def window_of(node: Node) -> tuple[list[int], list[int], list[int]]:
     kernel = list(node.attributes["kernel_shape"])
     require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
     ones = [1] * len(kernel)
-    return kernel, list(node.attributes.get("strides", ones)), list(node.attributes.get("dilations", ones))
+    dilations = list(node.attributes.get("dilations", ones))
+    same = str(node.attributes.get("auto_pad", "")).startswith("SAME")
+    require(node, dilations == ones or not same, "no dilations with auto_pad SAME, of which runtimes disagree")
+    return kernel, list(node.attributes.get("strides", ones)), dilations
 
 
 def padding(attributes: Mapping[str, Any], x: Tensor) -> tuple[list[int], list[int], list[int]]:

@@ -43,32 +43,60 @@ Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 an
 
 The real-valued y satisfies the same inequalities with its own rounding error set to 0.
 
-**Average pooling** is the affine layer with weights 1/k: at most k - 1 additions, one multiplication, the
-rounding of the reciprocal, and in our radius the factor f and the addition of 2^-100: n = k + 3 covers it.
+**Average pooling** (AveragePool, GlobalAveragePool) is the affine layer with weights 1/k, k the values that
+count: at most k - 1 additions, one division, or one multiplication and the rounding of the reciprocal, and in
+our radius the factor f and the addition of 2^-100: n = k + 3 covers it. A window without a value gives NaN,
+which no graph is admitted with.
 
 **Batch normalization** that stands alone is an elementwise affine map whose parts are |scale x|, |beta| and
-|mean scale|; at most 8 roundings lie on a path in any arrangement, and 2 more in our scale and shift, so
-n = 10 covers it, with |beta| + |mean scale| in the place of |b|.
+|mean scale|; at most 8 roundings lie on a path in any arrangement, and 2 more in our scale and shift, so n = 10
+covers it, with |beta| + |mean scale| in the place of |b|. norm.py refuses statistics under which an intermediate
+result of some arrangement could underflow by more than the allowance, or overflow. A norm behind a convolution
+or a dense layer is folded into it (passes.py), once, and that graph is what runs and what is bounded; the
+runtime's own folding, which would round the weights anew, is switched off (`goodcert.engine.runtime`).
 
-**Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded,
-hence monotone, operation: the deployed result lies between the rounded results at the ends. The real result
-can lie half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two
-roundings, and 2^-100 for underflow.
+**Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded, hence
+monotone, operation: the deployed result lies between the rounded results at the ends. The real result can lie
+half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two roundings, and
+2^-100 for underflow. Products and quotients (by a divisor that keeps its sign) are monotone in each operand, so
+their extremes are at corners; x x has its least value at 0. LeakyRelu and PRelu are linear on both sides of 0
+whatever the sign of the slope, so their extremes are at the ends and at 0. HardSigmoid is a line with two
+roundings, spread by c(4) gamma (|alpha x| + |beta|), between exact limits. Two operators that a compiler
+contracts into one fused multiply-add are covered as well: a rule takes any real number of its box, rounded
+before or not.
 
-**Plain sums** (of branches, along axes) of n - 2 or fewer terms: ours and the deployed one err by gamma sum |x|
-each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n pays for both, for
-the error of fl(sum |x|) and for its own two roundings. Means have one more rounding, which n counts.
+**Plain sums** (Sum, Mean, ReduceSum, ReduceMean, ReduceL1) of n - 2 or fewer terms: ours and the deployed one
+err by gamma sum |x| each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n
+pays for both, for the error of fl(sum |x|) and for its own two roundings. Means have one or two more roundings,
+which n counts. ReduceSumSquare sums the boxes of the squares, which hold them rounded or not. ReduceL2 takes the
+root of that box, cut off at 0, and widens it by 8u: 1u is ours, the rest for a deployed one that scales first.
 
-**Relu, max pooling and movements of data** are exact and monotone: the ends map to the ends.
+**Transcendental functions** (transcendental.py) rest on an assumption, not on IEEE: the deployed value is within
+15 units u |f| and an absolute term of f. f is taken at the ends in float64, or at the bottom of its valley; what
+is rounded to float32 then costs the 16th unit. Roots are correctly rounded and powers up to 8 at most 7
+products, inside the same margin. Softmax, LogSoftmax and ReduceLogSumExp are derived there and in reductions.py
+from the margins of the exponential and the logarithm, for up to 2^18 terms.
+
+**Exact and monotone** are Relu, Clip, Max, Min, the pools and reductions of maxima (pads are -infinity), Abs and
+Neg piece by piece, and every movement of data (Pad with its constant, Where by a constant condition, Concat,
+Gather, ...): the ends map to the ends, or to each other. So are Floor, Ceil, Round, Sign and ThresholdedRelu: at
+a jump the deployed x may stand on the other side than the real one, but the box holds both.
+
+**Constants** alone are computed once, before, each operation correctly rounded (passes.py, for Add, Sub, Mul,
+Div), or stand for boxes of one point. The last layer is fused into differences in float64: confidence.py. The
+box of the input, and the way from the upload to it: ball.py and `goodcert.serve.preprocess`.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
 The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below
-`MAX_MAGNITUDE` = 2^70 there. As the radius of an affine layer is at least (1 - gamma)(c gamma |W||mu| +
-|W| r + c gamma |b|), with c gamma >= 2^-21 as n >= 2, that keeps |W|(|mu| + r) + |b| below 2^93; and boxes
-inside the cube have activations inside those of the cube, up to their margins. For any other model the bound is 1.
+`MAX_MAGNITUDE` = 2^70 there. As the radius of an affine layer is at least (1 - gamma)(c gamma |W||mu| + |W| r +
+c gamma |b|), with c gamma >= 2^-21 as n >= 2, that keeps |W|(|mu| + r) + |b| below 2^93; and boxes inside the
+cube have activations inside those of the cube, up to their margins. In the same way `spread` keeps sum |x| below
+2^92 (2^112 for the sum under a mean). What a rule computes on the way (the squares of a norm) is float32 too,
+and overflows with the deployed one. For any other model the bound is 1.
 
-What this does not cover: kernels that are no sums of products (Winograd, FFT) and products of shortened
-operands (TF32, bfloat16). `goodcert.engine.canary` looks for those on the device.
+What this does not cover: kernels that are no sums of products (Winograd, FFT) and products of shortened operands
+(TF32, bfloat16). `goodcert.engine.canary` looks for those on the device. Nor systems that read subnormal
+operands as zero: subnormal results may be flushed, but a subnormal weight times 2^60 is no underflow.
 """
 
 from dataclasses import dataclass

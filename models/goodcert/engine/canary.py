@@ -1,10 +1,11 @@
 """The canary: layers whose right answer is known to the bit, run through the kernels that will certify.
 
 The rounding theorem is about sums of products. Winograd and FFT kernels first mix neighbouring inputs, TF32
-and bfloat16 kernels shorten them. A layer with a single weight of 1 among zeros must return the input it
-picks exactly, however large the inputs under the zeros: 0 times 2^40 is 0, and 1 times 1 + 2^-20 is itself.
-A kernel that mixes loses the small value beside the huge one, one that shortens rounds it to 1. Libraries
-choose kernels by shape and batch, so every layer of the model is tried in its own shape.
+and bfloat16 kernels shorten them. A layer with a single weight among zeros must return its product with the
+input it picks, rounded once, to the bit, however large the inputs under the zeros: 0 times 2^40 is 0. Inputs and
+weights use all 24 bits of their mantissas. A kernel that mixes loses the small value beside the huge one; one that
+shortens either operand, or splits it and leaves some of the products out, gives other bits. Libraries choose
+kernels by shape and batch, so every layer of the model is tried in its own shape.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import convolution, explicit_pads
+from goodcert.bounds.affine import convolution, explicit_pads, transposed_convolution
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
@@ -34,7 +35,7 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, Gemm or MatMul of the model: `inputs` is the shape of one input, without the batch."""
+    """One Conv, ConvTranspose, Gemm or MatMul. inputs: the shape of one input, without the batch."""
 
     node: Node
     inputs: tuple[int, ...]
@@ -42,24 +43,27 @@ class Layer:
 
 
 def layers(graph: Graph) -> list[Layer]:
-    """Every convolution and dense layer of the graph."""
+    """Every convolution and dense layer. Raises EngineError for one whose weights stand on the left."""
     device = next((value.device for value in graph.constants.values()), torch.device("cpu"))
     image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
+    affine = [node for node in graph.nodes if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
+    for node in affine:
+        if node.inputs[1] not in graph.constants:
+            raise EngineError(f"node {node.name!r} ({node.op}): weights on the left, expected them on the right")
     return [
         Layer(
             _plainly_padded(node, graph, values),
             tuple(values[node.inputs[0]].lower.shape[1:]),
             tuple(graph.constants[node.inputs[1]].shape),
         )
-        for node in graph.nodes
-        if node.op in ("Conv", "Gemm", "MatMul")
+        for node in affine
     ]
 
 
 def _plainly_padded(node: Node, graph: Graph, values: Mapping[str, Interval]) -> Node:
     """With auto_pad spelled out for the sizes that the layer meets."""
-    if "auto_pad" not in node.attributes:
+    if "auto_pad" not in node.attributes or node.op == "ConvTranspose":
         return node
     kernel, sizes = graph.constants[node.inputs[1]].shape[2:], values[node.inputs[0]].lower.shape[2:]
     begin, end = explicit_pads(node.attributes, kernel, sizes)
@@ -86,6 +90,9 @@ def torch_layer(layer: Layer) -> Run:
     if layer.node.op == "Conv":
         apply = convolution(layer.node.attributes, len(layer.inputs) - 1)
         return lambda x, weight: apply(x, weight, weight.new_zeros(len(weight)))
+    if layer.node.op == "ConvTranspose":
+        apply = transposed_convolution(layer.node.attributes, len(layer.inputs) - 1)
+        return lambda x, weight: apply(x, weight, weight.new_zeros(_outputs(layer)))
     rows = _rows_first(layer.node)
     return lambda x, weight: F.linear(x, weight if rows else weight.T, weight.new_zeros(weight.shape[not rows]))
 
@@ -94,7 +101,7 @@ def onnx_layer(layer: Layer, threads: int | None) -> Run:
     """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
     constants = {"w": canary_weight(layer)}
     if layer.node.op != "MatMul":
-        constants["b"] = torch.zeros(layer.weight[0 if layer.node.op == "Conv" or _rows_first(layer.node) else 1])
+        constants["b"] = torch.zeros(_outputs(layer))
     node = Node(layer.node.op, ("x", *constants), "y", layer.node.attributes)
     graph = Graph("x", (None, *layer.inputs), ("y",), (node,), constants)
     model: onnx.ModelProto = write_graph(graph)
@@ -112,48 +119,74 @@ def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str)
 
 
 def faithful(layer: Layer, run: Run, batch: int, device: torch.device) -> bool:
-    """Whether `run` returns the inputs that the canary's weights pick, to the bit."""
+    """Whether `run` returns the products that the canary's weights pick, to the bit."""
     x, weight = canary_input(layer, batch), canary_weight(layer)
     return torch.equal(run(x.to(device), weight.to(device)).cpu(), picked(layer, x))
 
 
 def canary_input(layer: Layer, batch: int) -> Tensor:
-    """Half the values huge, half 1 + a few 2^-20, scattered."""
+    """Half the values huge, half between 1 and 2, scattered."""
     generator = torch.Generator().manual_seed(batch)
     shape = (batch, *layer.inputs)
-    small = 1 + torch.randint(1, 8, shape, generator=generator) * 2.0**-20
+    small = _full_mantissas(shape, generator)
     huge = torch.rand(shape, generator=generator) < 0.5
     return torch.where(huge, 2.0**40 * small, small)
 
 
+def _full_mantissas(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Odd multiples of 2^-23 from 1 to 2."""
+    return 1 + (2 * torch.randint(2**22, shape, generator=generator) + 1) * 2.0**-23
+
+
+def _outputs(layer: Layer) -> int:
+    """How many output channels or features it has."""
+    if layer.node.op == "ConvTranspose":
+        return layer.weight[1] * int(layer.node.attributes.get("group", 1))
+    return layer.weight[0] if layer.node.op == "Conv" or _rows_first(layer.node) else layer.weight[1]
+
+
 def _picks(layer: Layer) -> list[tuple[int, ...]]:
-    """For each output channel the position in its own weights of the single 1: no two neighbours alike."""
-    if layer.node.op == "Conv":
-        own = layer.weight[1:]
-        return [tuple(int(i) for i in np.unravel_index(7 * o % prod(own), own)) for o in range(layer.weight[0])]
-    outputs, inputs = layer.weight if _rows_first(layer.node) else layer.weight[::-1]
-    return [(7 * o % inputs,) for o in range(outputs)]
+    """For each output the position in its own weights of the single one that is not 0: no two neighbours alike."""
+    own = _own_weights(layer, torch.zeros(layer.weight))
+    return [
+        tuple(int(i) for i in np.unravel_index(7 * o % prod(row.shape), row.shape)) for o, row in enumerate(own)
+    ]
+
+
+def _own_weights(layer: Layer, weight: Tensor) -> list[Tensor]:
+    """For each output the weights that it alone reads, as views."""
+    if layer.node.op == "ConvTranspose":  # (C, M / groups, ...), where each group has its share of C
+        groups = weight.chunk(int(layer.node.attributes.get("group", 1)))
+        return [group[:, m] for group in groups for m in range(weight.shape[1])]
+    return list(weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T)
 
 
 def canary_weight(layer: Layer) -> Tensor:
     weight = torch.zeros(layer.weight)
-    rows = weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T
-    for row, pick in zip(rows, _picks(layer), strict=True):
-        row[pick] = 1.0
+    picks = _picks(layer)
+    values = _full_mantissas((len(picks),), torch.Generator().manual_seed(0))
+    for own, pick, value in zip(_own_weights(layer, weight), picks, values, strict=True):
+        own[pick] = value
     return weight
 
 
 def picked(layer: Layer, x: Tensor) -> Tensor:
-    """What a faithful layer returns: the picked inputs, moved and never computed with."""
+    """What a faithful layer returns: one product each, rounded once."""
+    if layer.node.op == "ConvTranspose":  # exact in float64, as nothing but zeros is added
+        apply = transposed_convolution(layer.node.attributes, x.ndim - 2)
+        return apply(x.double(), canary_weight(layer).double(), None).float()
+    values = [
+        own[pick] for own, pick in zip(_own_weights(layer, canary_weight(layer)), _picks(layer), strict=True)
+    ]
     if layer.node.op != "Conv":
-        return torch.stack([x[..., pick[0]] for pick in _picks(layer)], dim=-1)
+        return torch.stack([x[..., p[0]] * v for p, v in zip(_picks(layer), values, strict=True)], dim=-1)
     attributes, dims = layer.node.attributes, x.ndim - 2
     pads = attributes.get("pads", [0] * 2 * dims)
     padded = F.pad(x, [p for axis in reversed(range(dims)) for p in (pads[axis], pads[dims + axis])])
     per_group = layer.weight[0] // attributes.get("group", 1)
     channels = [
-        _window(padded, (o // per_group) * layer.weight[1] + pick[0], pick[1:], layer)
-        for o, pick in enumerate(_picks(layer))
+        _window(padded, (o // per_group) * layer.weight[1] + pick[0], pick[1:], layer) * value
+        for o, (pick, value) in enumerate(zip(_picks(layer), values, strict=True))
     ]
     return torch.stack(channels, dim=1)
 

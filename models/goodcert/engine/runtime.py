@@ -21,7 +21,7 @@ REROUNDING_FUSIONS = (
     "ConvMulFusion",
     "GemmSumFusion",
     "MatMulAddFusion",
-    "MatMulBNFusion",
+    "MatMul_BatchNormalization_Fusion",
     "MatMulScaleFusion",
 )
 
@@ -37,6 +37,7 @@ KERNEL_FUSIONS = (
     "QuickGeluFusion",
     "SimplifiedLayerNormFusion",
     "SkipLayerNormFusion",
+    "SwiGluFusion",
 )
 
 
