@@ -188,9 +188,9 @@ def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
         (low_own, low_sum), (high_own, high_sum) = _shares(x, axis)
         if rounding.unit == 0:
-            return Interval((low_own / low_sum).float(), (high_own / high_sum).float())
+            return Interval((low_own / low_sum).float(), torch.where(high_sum > 0, high_own / high_sum, 1.0).float())
         margin = (256 + 4 * x.lower.shape[axis]) * rounding.unit
-        low, high = low_own / low_sum, high_own / high_sum
+        low, high = low_own / low_sum, torch.where(high_sum > 0, high_own / high_sum, 1.0)
         low, high = low - low * margin - rounding.tiny, high + high * margin + rounding.tiny
         return Interval(low.float(), high.float())
 
@@ -217,11 +217,14 @@ def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """((own, sum) of the lower end, of the upper): exp(x_i) and the whole sum, over exp of the largest end.
 
-    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction.
+    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction. A sum so small
+    that float64 may have lost its terms is 0: such a share can be anything up to 1.
     """
     top = x.upper.double().amax(axis, keepdim=True)
     low, high = (x.lower.double() - top).exp(), (x.upper.double() - top).exp()
     all_low, all_high = low.sum(axis, keepdim=True), high.sum(axis, keepdim=True)
     with_low = low + (all_high - high) + all_high * 2**-45
     with_high = high + ((all_low - low) - all_low * 2**-45).clamp(min=0)
+    lost = with_high.sqrt().sqrt().sqrt() < 2**-100  # below 2^-800, a number that float32 does not hold
+    with_high = torch.where(lost, 0.0, with_high)
     return (low, with_low), (high, with_high)
