@@ -19,6 +19,8 @@ d / sqrt(max(sigma_low^2, d^2 / (n - 1)) + eps), which grows with d; below 0 the
    terms of size |x| f, A f and |bias|, and the error g A of the mean. As f is at most 4/3 of |scale| / sqrt(D),
    4 g (|x| + A) |scale| / sqrt(D) + 4 g |bias| + 2^-100 covers these and that of our result in float32.
 
+A root mean square has no difference in it: its square errs by g relatively, and 2 g + 2^-19 takes the place of e / D.
+
 Underflow loses 2^-126 in each square; with D >= eps >= 2^-40 that is nothing beside e. Squares do not overflow
 while |x| <= 2^50; beyond, nothing is guaranteed. Ours runs in float64.
 """
@@ -50,7 +52,9 @@ class Standard(NamedTuple):
     error: Tensor
 
 
-def standardised(x: Interval, axes: Sequence[int], eps: float, rounding: Rounding, *, centred: bool = True) -> Standard:
+def standardised(
+    x: Interval, axes: Sequence[int], eps: float, rounding: Rounding, *, centred: bool = True
+) -> Standard:
     """Of the values along `axes` together. centred: whether their mean is taken away; else they are divided by their
     root mean square. All float64."""
     axes, low, high = list(axes), x.lower.double(), x.upper.double()
@@ -65,7 +69,8 @@ def standardised(x: Interval, axes: Sequence[int], eps: float, rounding: Roundin
     share = max(n - 1, 1) if centred else n
     magnitude = x.magnitude.double()
     smallest = least * least + eps
-    wrong = 8 * rounding.gamma(n + 16) * ((magnitude * magnitude).mean(axes, keepdim=True) + eps) / smallest
+    largest = (magnitude * magnitude).mean(axes, keepdim=True) + eps
+    wrong = 8 * rounding.gamma(n + 16) * (largest / smallest if centred else torch.ones_like(largest))
     lost = (wrong > 0.25) | (magnitude.amax(axes, keepdim=True) > _LARGEST)
     return Standard(
         -_upper(-low, least, most, share, eps),
@@ -118,7 +123,9 @@ def rms_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     return _trailing(node, inputs, None, rounding, centred=False)
 
 
-def _trailing(node: Node, inputs: Constants, bias: Tensor | None, rounding: Rounding, *, centred: bool) -> Transform:
+def _trailing(
+    node: Node, inputs: Constants, bias: Tensor | None, rounding: Rounding, *, centred: bool
+) -> Transform:
     require(node, node.attributes.get("stash_type", 1) == 1, "statistics in float32")
     scale, eps, first = constant_of(node, inputs[1]), _epsilon(node), node.attributes.get("axis", -1)
     bias = scale.new_zeros(1) if bias is None else bias
@@ -144,9 +151,7 @@ def group_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     return _channelwise(node, inputs, lambda channels: groups, rounding)
 
 
-def _channelwise(
-    node: Node, inputs: Constants, groups_of: Callable[[int], int], rounding: Rounding
-) -> Transform:
+def _channelwise(node: Node, inputs: Constants, groups_of: Callable[[int], int], rounding: Rounding) -> Transform:
     scale, bias, eps = constant_of(node, inputs[1]), constant_of(node, inputs[2]), _epsilon(node)
 
     def transform(x: Interval) -> Interval:

@@ -112,30 +112,28 @@ def reduce_prod(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
         return monotone(lambda x: x)
 
     def transform(x: Interval) -> Interval:
-        over = axes or list(range(x.lower.ndim))
-        lower, upper, size = (_factors(end.double(), over, keep) for end in (*x, x.magnitude))
-        box = Interval(*(torch.ones_like(size[..., 0]) for _ in x))
-        for factor in zip(lower.unbind(-1), upper.unbind(-1), strict=True):
-            products = [a * b for a in box for b in factor]
-            box = Interval(reduce(torch.minimum, products), reduce(torch.maximum, products))
+        over = sorted((axis % x.lower.ndim for axis in axes or range(x.lower.ndim)), reverse=True)
+        box, size = Interval(x.lower.double(), x.upper.double()), x.magnitude.double()
+        most = size.clamp(min=1)
+        for axis in over:
+            box, size, most = _product(box, axis, keep), size.prod(axis, keep), most.prod(axis, keep)
         if rounding.unit == 0:
-            return Interval(*(end.float() for end in box))
-        count, most = size.shape[-1], size.clamp(min=1).prod(-1)
-        margin = size.prod(-1) * rounding.gamma(count + 4) + (most * (count * 2.0**-126) + rounding.tiny)
+            return Interval(box.lower.float(), box.upper.float())
+        count = prod(int(x.lower.shape[axis]) for axis in over)
+        margin = size * rounding.gamma(count + 4) + (most * (count * 2.0**-126) + rounding.tiny)
         margin = torch.where(most <= MAX_MAGNITUDE, margin, torch.inf)
         return Interval((box.lower - margin).float(), (box.upper + margin).float())
 
     return transform
 
 
-def _factors(x: Tensor, axes: list[int], keep: bool) -> Tensor:
-    """Those along `axes` on a new last axis; `axes` themselves have length 1, or vanish."""
-    axes = sorted(axis % x.ndim for axis in axes)
-    rest = [axis for axis in range(x.ndim) if axis not in axes]
-    count = prod(int(x.shape[axis]) for axis in axes)
-    kept = [1 if axis in axes else int(x.shape[axis]) for axis in range(x.ndim)]
-    shape = kept if keep else [int(x.shape[axis]) for axis in rest]
-    return x.permute([*rest, *axes]).reshape([*shape, count])
+def _product(x: Interval, axis: int, keep: bool) -> Interval:
+    one = torch.ones_like(x.lower.sum(axis))
+    box = Interval(one, one)
+    for factor in zip(x.lower.unbind(axis), x.upper.unbind(axis), strict=True):
+        products = [a * b for a in box for b in factor]
+        box = Interval(reduce(torch.minimum, products), reduce(torch.maximum, products))
+    return Interval(box.lower.unsqueeze(axis), box.upper.unsqueeze(axis)) if keep else box
 
 
 def reduce_log_sum(node: Node, inputs: Constants, rounding: Rounding) -> Transform:

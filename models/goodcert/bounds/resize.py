@@ -88,7 +88,9 @@ def resize(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     nearest = "floor" if old else str(node.attributes.get("nearest_mode", "round_prefer_floor"))
     require(node, not node.attributes.get("antialias", 0), "no antialiasing")
     require(node, not node.attributes.get("exclude_outside", 0), "values outside to count")
-    require(node, node.attributes.get("keep_aspect_ratio_policy", "stretch") == "stretch", "sizes as they are given")
+    require(
+        node, node.attributes.get("keep_aspect_ratio_policy", "stretch") == "stretch", "sizes as they are given"
+    )
     require(node, mode in _COORDINATES, f"coordinates that are one of {', '.join(_COORDINATES)}")
     return _transform(node, _given(node, scales, sizes, old), _COORDINATES[mode], nearest, rounding)
 

@@ -188,7 +188,9 @@ def softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     def transform(x: Interval) -> Interval:
         (low_own, low_sum), (high_own, high_sum) = _shares(x, axis)
         if rounding.unit == 0:
-            return Interval((low_own / low_sum).float(), torch.where(high_sum > 0, high_own / high_sum, 1.0).float())
+            return Interval(
+                (low_own / low_sum).float(), torch.where(high_sum > 0, high_own / high_sum, 1.0).float()
+            )
         margin = (256 + 4 * x.lower.shape[axis]) * rounding.unit
         low, high = low_own / low_sum, torch.where(high_sum > 0, high_own / high_sum, 1.0)
         low, high = low - low * margin - rounding.tiny, high + high * margin + rounding.tiny

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import convolution, explicit_pads
+from goodcert.bounds.affine import convolution, crops, explicit_pads, transposed_convolution
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.rule import pad_order
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.errors import EngineError
 from goodcert.engine.prediction import Predictor
@@ -34,7 +35,7 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, Gemm or MatMul of the model: `inputs` is the shape of one input, without the batch."""
+    """One Conv, ConvTranspose, Gemm or MatMul of the model: `inputs` is the shape of one input, without the batch."""
 
     node: Node
     inputs: tuple[int, ...]
@@ -53,13 +54,13 @@ def layers(graph: Graph) -> list[Layer]:
             tuple(graph.constants[node.inputs[1]].shape),
         )
         for node in graph.nodes
-        if node.op in ("Conv", "Gemm", "MatMul")
+        if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul")
     ]
 
 
 def _plainly_padded(node: Node, graph: Graph, values: Mapping[str, Interval]) -> Node:
-    """With auto_pad spelled out for the sizes that the layer meets."""
-    if "auto_pad" not in node.attributes:
+    """A convolution with auto_pad spelled out for the sizes that it meets."""
+    if node.op != "Conv" or "auto_pad" not in node.attributes:
         return node
     kernel, sizes = graph.constants[node.inputs[1]].shape[2:], values[node.inputs[0]].lower.shape[2:]
     begin, end = explicit_pads(node.attributes, kernel, sizes)
@@ -83,9 +84,10 @@ def check_prediction(graph: Graph, threads: int | None, batches: Iterable[int]) 
 
 
 def torch_layer(layer: Layer) -> Run:
-    if layer.node.op == "Conv":
-        apply = convolution(layer.node.attributes, len(layer.inputs) - 1)
-        return lambda x, weight: apply(x, weight, weight.new_zeros(len(weight)))
+    make = {"Conv": convolution, "ConvTranspose": transposed_convolution}.get(layer.node.op)
+    if make:
+        apply = make(layer.node.attributes, len(layer.inputs) - 1)
+        return lambda x, weight: apply(x, weight, weight.new_zeros(_outputs(layer)))
     rows = _rows_first(layer.node)
     return lambda x, weight: F.linear(x, weight if rows else weight.T, weight.new_zeros(weight.shape[not rows]))
 
@@ -94,7 +96,7 @@ def onnx_layer(layer: Layer, threads: int | None) -> Run:
     """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
     constants = {"w": canary_weight(layer)}
     if layer.node.op != "MatMul":
-        constants["b"] = torch.zeros(layer.weight[0 if layer.node.op == "Conv" or _rows_first(layer.node) else 1])
+        constants["b"] = torch.zeros(_outputs(layer))
     node = Node(layer.node.op, ("x", *constants), "y", layer.node.attributes)
     graph = Graph("x", (None, *layer.inputs), ("y",), (node,), constants)
     model: onnx.ModelProto = write_graph(graph)
@@ -126,25 +128,41 @@ def canary_input(layer: Layer, batch: int) -> Tensor:
     return torch.where(huge, 2.0**40 * small, small)
 
 
+def _outputs(layer: Layer) -> int:
+    """How many channels or features the layer computes."""
+    if layer.node.op == "ConvTranspose":
+        return layer.weight[1] * _groups(layer)
+    return layer.weight[0 if layer.node.op == "Conv" or _rows_first(layer.node) else 1]
+
+
+def _groups(layer: Layer) -> int:
+    return int(layer.node.attributes.get("group", 1))
+
+
 def _picks(layer: Layer) -> list[tuple[int, ...]]:
     """For each output channel the position in its own weights of the single 1: no two neighbours alike."""
-    if layer.node.op == "Conv":
-        own = layer.weight[1:]
-        return [tuple(int(i) for i in np.unravel_index(7 * o % prod(own), own)) for o in range(layer.weight[0])]
-    outputs, inputs = layer.weight if _rows_first(layer.node) else layer.weight[::-1]
-    return [(7 * o % inputs,) for o in range(outputs)]
+    own = tuple(_by_output(layer, torch.zeros(layer.weight))[0].shape)
+    return [tuple(int(i) for i in np.unravel_index(7 * o % prod(own), own)) for o in range(_outputs(layer))]
+
+
+def _by_output(layer: Layer, weight: Tensor) -> list[Tensor]:
+    """For each output channel a view of its own weights: (input channels of its group, ...kernel), or features."""
+    if layer.node.op == "ConvTranspose":
+        return [rows[:, o] for rows in weight.chunk(_groups(layer)) for o in range(layer.weight[1])]
+    return list(weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T)
 
 
 def canary_weight(layer: Layer) -> Tensor:
     weight = torch.zeros(layer.weight)
-    rows = weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T
-    for row, pick in zip(rows, _picks(layer), strict=True):
-        row[pick] = 1.0
+    for own, pick in zip(_by_output(layer, weight), _picks(layer), strict=True):
+        own[pick] = 1.0
     return weight
 
 
 def picked(layer: Layer, x: Tensor) -> Tensor:
     """What a faithful layer returns: the picked inputs, moved and never computed with."""
+    if layer.node.op == "ConvTranspose":
+        return _scattered(layer, x)
     if layer.node.op != "Conv":
         return torch.stack([x[..., pick[0]] for pick in _picks(layer)], dim=-1)
     attributes, dims = layer.node.attributes, x.ndim - 2
@@ -156,6 +174,21 @@ def picked(layer: Layer, x: Tensor) -> Tensor:
         for o, pick in enumerate(_picks(layer))
     ]
     return torch.stack(channels, dim=1)
+
+
+def _scattered(layer: Layer, x: Tensor) -> Tensor:
+    """Every picked channel between the zeros that strides leave, shifted by its place in the kernel, then cropped."""
+    attributes, kernel, sizes = layer.node.attributes, layer.weight[2:], list(x.shape[2:])
+    ones = [1] * len(kernel)
+    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
+    steps = list(zip(sizes, kernel, strides, dilations, strict=True))
+    whole = x.new_zeros(len(x), _outputs(layer), *((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in steps))
+    for o, (channel, *offset) in enumerate(_picks(layer)):
+        places = [slice(p * d, p * d + (n - 1) * s + 1, s) for p, (n, _, s, d) in zip(offset, steps, strict=True)]
+        first = o // layer.weight[1] * (layer.weight[0] // _groups(layer))
+        whole[(slice(None), o, *places)] = x[:, first + channel]
+    begin, end = crops(attributes, list(whole.shape[2:]), sizes)
+    return F.pad(whole, pad_order([-p for p in begin], [-p for p in end]))
 
 
 def _window(padded: Tensor, channel: int, offset: tuple[int, ...], layer: Layer) -> Tensor:
