@@ -1,8 +1,9 @@
-"""The `light` ImageNet classifiers that ship in the onnx package: the graphs of nine published networks. Their weights
-are constants, under which every bound is trivial, so they get random ones here.
+"""The `light` ImageNet classifiers that ship in the onnx package: the graphs of nine published networks. Their
+weights are constants, under which every bound is trivial, so they get random ones here.
 
-Weights are an eighth of what He et al. (2015) draw, and biases keep the activations alive. Under the whole of it the
-margin for rounding alone grows tenfold a layer, and after some twenty layers nothing finite would be left to test.
+Weights are an eighth of what He et al. (2015) draw, and biases keep the activations alive. Under the whole of it
+the margin for rounding alone grows tenfold a layer, and after some twenty layers nothing finite would be left to
+test.
 """
 
 from pathlib import Path
@@ -17,8 +18,8 @@ from onnx.helper import make_tensor_value_info
 FOLDER = Path(onnx.__file__).parent / "backend/test/data/light"
 SHAPE = (1, 3, 224, 224)
 NAMES = (
-    "squeezenet", "shufflenet", "inception_v1", "densenet121", "resnet50", "inception_v2", "bvlc_alexnet", "zfnet512",
-    "vgg19",
+    "squeezenet", "shufflenet", "inception_v1", "densenet121", "resnet50", "inception_v2", "bvlc_alexnet",
+    "zfnet512", "vgg19",
 )  # fmt: skip
 GAIN = 1 / 8
 LIGHTEST = NAMES[:2]

@@ -11,14 +11,13 @@ from goodcert.bounds.norm import norm_statistics
 from goodcert.bounds.rounding import MAX_MAGNITUDE, MAX_ROW_SUM
 from goodcert.bounds.rules import RULES
 
-
 Values = Mapping[str, Interval]
 """The boxes of every value of a graph, by name: what `Program.trace` returns."""
 
 
 def within_range(graph: Graph, values: Values) -> bool:
-    """Whether every activation stays so small that no float32 evaluation of it can overflow, and every row of weights
-    sums to so little that underflow stays below its allowance."""
+    """Whether every activation stays so small that no float32 evaluation of it can overflow, and every row of
+    weights sums to so little that underflow stays below its allowance."""
     return all(_bounded(x) for x in values.values()) and max(_row_sums(graph), default=0.0) <= MAX_ROW_SUM
 
 

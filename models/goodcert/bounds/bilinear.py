@@ -1,7 +1,8 @@
 """Matrix products whose factors both vary.
 
-With X in mu_x +- r and Y in mu_y +- s, XY lies in mu_x mu_y +- (|mu_x| s + r (|mu_y| + s)) (Rump, Fast and parallel
-interval arithmetic, 1999, section 3). Write T = (|mu_x| + r)(|mu_y| + s), which bounds every |X||Y| in the box.
+With X in mu_x +- r and Y in mu_y +- s, XY lies in mu_x mu_y +- (|mu_x| s + r (|mu_y| + s)) (Rump, Fast and
+parallel interval arithmetic, 1999, section 3). Write T = (|mu_x| + r)(|mu_y| + s), which bounds every |X||Y| in
+the box.
 
 Rounding. The deployed model sums K products and perhaps one entry of C, whose size T then includes, so it strays
 from the real result by at most gamma_{K + 1} T + eta (rounding.py, 1.). All of ours runs in float64, whose errors

@@ -75,7 +75,9 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which large constants are inputs: inference reads their shapes alone, and would copy them thrice."""
+    """A copy in which large constants are inputs: inference reads their shapes alone, and would copy them
+    thrice.
+    """
     graph = model.graph
     large = [init for init in graph.initializer if prod(init.dims) > LARGE]
     if not large:

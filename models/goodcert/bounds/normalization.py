@@ -9,23 +9,24 @@ d / sqrt(max(sigma_low^2, d^2 / (n - 1)) + eps), which grows with d; below 0 the
 **Rounding.** Write A for the largest mean |x| and Q for the largest mean x^2 in the box, g = gamma_{n + 16}.
 
 1. The deployed mean errs by at most g A, the deployed variance by at most 8 g Q, however it is computed: as a mean
-   of squared differences, as mean x^2 - mean^2 (each part errs by at most (2 g + g^2) Q, the difference by u Q more)
-   or by updates (Higham, Accuracy and Stability, section 1.9: n u kappa with kappa <= sqrt(Q / variance) times the
-   variance, at most n u Q). Adding eps costs u (variance + eps). Together at most e = 8 g (Q + eps).
-2. Where e exceeds a quarter of D = sigma_low^2 + eps nothing is guaranteed (mean x^2 - mean^2 can then be negative).
-   Elsewhere 1/sqrt(D + e') is within e / D + 2^-19 relatively: (1 - q)^(-1/2) <= 1 + q for q <= 1/4, and 2^-19 pays
-   for a square root, a reciprocal and a division with 8 units in the last place each.
+   of squared differences, as mean x^2 - mean^2 (each part errs by at most (2 g + g^2) Q, the difference by u Q
+   more) or by updates (Higham, Accuracy and Stability, section 1.9: n u kappa with kappa <= sqrt(Q / variance)
+   times the variance, at most n u Q). Adding eps costs u (variance + eps). Together at most e = 8 g (Q + eps).
+2. Where e exceeds a quarter of D = sigma_low^2 + eps nothing is guaranteed (mean x^2 - mean^2 can then be
+   negative). Elsewhere 1/sqrt(D + e') is within e / D + 2^-19 relatively: (1 - q)^(-1/2) <= 1 + q for q <= 1/4,
+   and 2^-19 pays for a square root, a reciprocal and a division with 8 units in the last place each.
 3. y = (x - mean) / sqrt(D) scale + bias, or x f + (bias - mean f) with f = scale / sqrt(D): at most 4 roundings of
    terms of size |x| f, A f and |bias|, and the error g A of the mean. As f is at most 4/3 of |scale| / sqrt(D),
    4 g (|x| + A) |scale| / sqrt(D) + 4 g |bias| + 2^-100 covers these and that of our result in float32.
 
-A root mean square has no difference in it: its square errs by g relatively, and 2 g + 2^-19 takes the place of e / D.
+A root mean square has no difference in it: its square errs by g relatively, and 2 g + 2^-19 takes the place of e
+/ D.
 
 Underflow loses 2^-126 in each square; with D >= eps >= 2^-40 that is nothing beside e. Squares do not overflow
 while |x| <= 2^50; beyond, nothing is guaranteed. Ours runs in float64.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -55,8 +56,8 @@ class Standard(NamedTuple):
 def standardised(
     x: Interval, axes: Sequence[int], eps: float, rounding: Rounding, *, centred: bool = True
 ) -> Standard:
-    """Of the values along `axes` together. centred: whether their mean is taken away; else they are divided by their
-    root mean square. All float64."""
+    """Of the values along `axes` together. centred: whether their mean is taken away; else they are divided by
+    their root mean square. All float64."""
     axes, low, high = list(axes), x.lower.double(), x.upper.double()
     n = prod(int(low.shape[axis]) for axis in axes)
     centre, radius = (low + high) * 0.5, (high - low) * 0.5
@@ -86,7 +87,9 @@ def _rms(x: Tensor, axes: list[int]) -> Tensor:
 
 
 def _upper(deviation: Tensor, least: Tensor, most: Tensor, share: int, eps: float) -> Tensor:
-    """The largest of deviation / sqrt(spread^2 + eps), for a spread that is at least what the deviation implies."""
+    """The largest of deviation / sqrt(spread^2 + eps), for a spread that is at least what the deviation
+    implies.
+    """
     above = (least * least).maximum(deviation * deviation / share) + eps
     return deviation * torch.where(deviation > 0, above, most * most + eps).rsqrt()
 
@@ -140,25 +143,25 @@ def _trailing(
 
 def instance_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Over the pixels of every channel of every image."""
-    return _channelwise(node, inputs, lambda channels: channels, rounding)
+    return _channelwise(node, inputs, None, rounding)
 
 
 def group_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """Over the pixels of every group of channels, with a scale and a bias for every channel (opset 21; opset 18 has
-    them for every group)."""
-    groups = node.attributes["num_groups"]
+    """Over the pixels of every group of channels, with a scale and a bias for every channel (opset 21; opset 18
+    has them for every group)."""
     require(node, node.attributes.get("stash_type", 1) == 1, "statistics in float32")
-    return _channelwise(node, inputs, lambda channels: groups, rounding)
+    return _channelwise(node, inputs, node.attributes["num_groups"], rounding)
 
 
-def _channelwise(node: Node, inputs: Constants, groups_of: Callable[[int], int], rounding: Rounding) -> Transform:
+def _channelwise(node: Node, inputs: Constants, groups: int | None, rounding: Rounding) -> Transform:
+    """groups: into how many the channels are gathered; None for one each."""
     scale, bias, eps = constant_of(node, inputs[1]), constant_of(node, inputs[2]), _epsilon(node)
 
     def transform(x: Interval) -> Interval:
         shape = x.lower.shape
         require(node, len(shape) > 2, "images (N, C, ...)")
         require(node, scale.numel() == bias.numel() == shape[1], "a scale and a bias for every channel")
-        grouped = [shape[0], groups_of(int(shape[1])), -1]
+        grouped = [shape[0], groups or int(shape[1]), -1]
         parts = standardised(Interval(*(end.reshape(grouped) for end in x)), [2], eps, rounding)
         back = Standard(*(_spread_over(part, grouped, x).reshape(shape) for part in parts))
         by_channel = [-1, *[1] * (len(shape) - 2)]
@@ -172,16 +175,18 @@ def _spread_over(part: Tensor, grouped: list[int], x: Interval) -> Tensor:
     return part.expand(x.lower.reshape(grouped).shape)
 
 
-def local_response(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
+def local_response(node: Node, _: Constants, rounding: Rounding) -> Transform:
     """LRN: y = x / (bias + alpha / size sum x_j^2)^beta over the channels around (Krizhevsky et al., 2012, 3.3).
 
     With the other channels' sum of squares R, y falls with R for x > 0, and with x it rises up to
-    x^2 = (bias + a R) / ((2 beta - 1) a), if beta > 1/2, and falls from there: its extremes on a box are at ends or
-    at that peak. y is odd in x.
+    x^2 = (bias + a R) / ((2 beta - 1) a), if beta > 1/2, and falls from there: its extremes on a box are at ends
+    or at that peak. y is odd in x.
 
-    Rounding. All terms of the sum are positive, so it errs by gamma_{size + 6} relatively, its power by at most
-    twice that for beta <= 2 and `RELATIVE` for the function, the quotient by 2u: 4 gamma_{size + 8} + 2 RELATIVE
-    covers these and ours in float64. Where a square or the power could overflow, nothing is guaranteed.
+    Rounding. Runtimes slide the window over the C channels, adding a square and taking one away, so the base D of
+    the power strays by up to e = gamma_{2 C + size + 8} (bias + 2 a sum of the squares of *all* channels). Where
+    that exceeds a quarter of the least D, or the power could overflow, nothing is guaranteed. Elsewhere, with
+    q = e / D <= 1/4 and beta <= 2, the power is within (1 - q)^-2 - 1 <= 4 q and `RELATIVE` for the function, and
+    another `RELATIVE` pays for the quotient and for ours in float64.
     """
     size, alpha = node.attributes["size"], number(node, "alpha", 1e-4)
     beta, bias = number(node, "beta", 0.75), number(node, "bias", 1.0)
@@ -190,7 +195,7 @@ def local_response(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
     slope, before = alpha / size, (size - 1) // 2
 
     def value(x: Tensor, others: Tensor) -> Tensor:
-        return x * (bias + slope * (others + x * x)) ** -beta
+        return x / torch.pow(bias + slope * (others + x * x), beta)
 
     def largest(x: Interval, least: Tensor, most: Tensor) -> Tensor:
         low = x.lower.clamp(min=0)
@@ -207,9 +212,11 @@ def local_response(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
         upper, lower = largest(wide, least, most), -largest(Interval(-wide.upper, -wide.lower), least, most)
         if rounding.unit == 0:
             return Interval(lower.float(), upper.float())
-        share = 4 * rounding.gamma(size + 8) + 2 * RELATIVE
-        sums = most + wide.magnitude * wide.magnitude
-        lost = (sums > 2.0**100) | (bias + slope * sums > 2.0**50)
+        everything = bias + 2 * slope * (wide.magnitude * wide.magnitude).sum(1, keepdim=True)
+        slid = rounding.gamma(2 * int(x.lower.shape[1]) + size + 8) * everything
+        wrong = slid / (bias + slope * (least + nearest * nearest))
+        lost = (wrong > 0.25) | (everything > 2.0**50) | (wide.magnitude > 2.0**50)
+        share = 4 * wrong + 2 * RELATIVE
         margins = (torch.where(lost, torch.inf, y.abs() * share + rounding.tiny) for y in (lower, upper))
         return Interval((lower - next(margins)).float(), (upper + next(margins)).float())
 

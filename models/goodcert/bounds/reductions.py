@@ -103,9 +103,9 @@ def reduce_l2(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 def reduce_prod(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Linear in each factor, so the extremes of every partial product are products of ends.
 
-    Deployed, in any order: a relative error of gamma_k, and for every product 2^-126 of underflow, which the factors
-    that follow can magnify to 2^-126 times the product P of all max(1, |x|). No partial product exceeds P; where
-    that exceeds `MAX_MAGNITUDE`, nothing is guaranteed. Ours in float64 errs by less than gamma_1.
+    Deployed, in any order: a relative error of gamma_k, and for every product 2^-126 of underflow, which the
+    factors that follow can magnify to 2^-126 times the product P of all max(1, |x|). No partial product exceeds
+    P; where that exceeds `MAX_MAGNITUDE`, nothing is guaranteed. Ours in float64 errs by less than gamma_1.
     """
     axes, keep = axes_of(node, inputs), bool(node.attributes.get("keepdims", 1))
     if _no_op(node, inputs):

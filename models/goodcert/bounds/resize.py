@@ -32,28 +32,37 @@ scale included, each 2^-24 of at most that length."""
 _LARGEST = 2**20
 """An axis may not be longer, before or after."""
 
-Coordinate = Callable[[int, int, int, Fraction], Fraction]
-"""(output position, output length, input length, scale) -> position in the input."""
+
+class Lengths(NamedTuple):
+    """Of one axis, before and after, and the scale between them, which need not be their quotient."""
+
+    before: int
+    after: int
+    scale: Fraction
 
 
-def _half_pixel(i: int, after: int, before: int, scale: Fraction) -> Fraction:
-    return (i + Fraction(1, 2)) / scale - Fraction(1, 2)
+Coordinate = Callable[[int, Lengths], Fraction]
+"""From the position of an output to the one in the input that it reads."""
 
 
-def _pytorch_half_pixel(i: int, after: int, before: int, scale: Fraction) -> Fraction:
-    return _half_pixel(i, after, before, scale) if after > 1 else Fraction(0)
+def _half_pixel(i: int, axis: Lengths) -> Fraction:
+    return (i + Fraction(1, 2)) / axis.scale - Fraction(1, 2)
 
 
-def _half_pixel_symmetric(i: int, after: int, before: int, scale: Fraction) -> Fraction:
-    return Fraction(before, 2) * (1 - after / (scale * before)) + _half_pixel(i, after, before, scale)
+def _pytorch_half_pixel(i: int, axis: Lengths) -> Fraction:
+    return _half_pixel(i, axis) if axis.after > 1 else Fraction(0)
 
 
-def _align_corners(i: int, after: int, before: int, scale: Fraction) -> Fraction:
-    return Fraction(i * (before - 1), after - 1) if after > 1 else Fraction(0)
+def _half_pixel_symmetric(i: int, axis: Lengths) -> Fraction:
+    return Fraction(axis.before, 2) * (1 - axis.after / (axis.scale * axis.before)) + _half_pixel(i, axis)
 
 
-def _asymmetric(i: int, after: int, before: int, scale: Fraction) -> Fraction:
-    return i / scale
+def _align_corners(i: int, axis: Lengths) -> Fraction:
+    return Fraction(i * (axis.before - 1), axis.after - 1) if axis.after > 1 else Fraction(0)
+
+
+def _asymmetric(i: int, axis: Lengths) -> Fraction:
+    return i / axis.scale
 
 
 _COORDINATES: dict[str, Coordinate] = {
@@ -81,7 +90,9 @@ class Reading(NamedTuple):
 
 
 def resize(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """Opset 11 and newer; two inputs are those of opset 10, which knows neither coordinates nor modes of rounding."""
+    """Opset 11 and newer; two inputs are those of opset 10, which knows neither coordinates nor modes of
+    rounding.
+    """
     old = len(node.inputs) <= 2
     scales, sizes = (inputs[1], None) if old else (optional(node, inputs, 2), integers(node, inputs, 3))
     mode = "asymmetric" if old else str(node.attributes.get("coordinate_transformation_mode", "half_pixel"))
@@ -102,7 +113,7 @@ def upsample(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     return _transform(node, _given(node, scales, None, True), _asymmetric, "floor", rounding)
 
 
-Given = list[Fraction] | list[int]
+Given = Sequence[Fraction | int]
 """Scales, or else sizes, of the axes that are named."""
 
 
@@ -121,8 +132,8 @@ def _given(node: Node, scales: Tensor | None, sizes: list[int] | None, old: bool
 
 def _transform(node: Node, given: Given, coordinate: Coordinate, nearest: str, rounding: Rounding) -> Transform:
     mode = node.attributes.get("mode", "nearest")
-    require(node, mode in ("nearest", "linear", "bilinear", "trilinear"), "mode nearest or linear, whose weights are "
-            "not negative")  # fmt: skip
+    convex = mode in ("nearest", "linear", "bilinear", "trilinear")
+    require(node, convex, "mode nearest or linear, whose weights are not negative")
     require(node, nearest in _NEAREST, "a known nearest_mode")
     symmetric = mode == "nearest" and coordinate is _half_pixel_symmetric
     require(node, not symmetric, "other coordinates than half_pixel_symmetric for the nearest value")
@@ -133,24 +144,24 @@ def _transform(node: Node, given: Given, coordinate: Coordinate, nearest: str, r
         require(node, len(axes) == len(given), "a scale or size for every axis")
         box, resized = x, []
         for axis, value in zip(axes, given, strict=True):
-            before = int(x.lower.shape[axis])
-            after, scale = _length(node, before, value, coordinate)
-            if after == before and scale == 1:
+            lengths = _lengths(node, int(x.lower.shape[axis]), value, coordinate)
+            if lengths.scale == 1:
                 continue
-            at = [coordinate(i, after, before, scale) for i in range(after)]
+            at = [coordinate(i, lengths) for i in range(lengths.after)]
             if mode == "nearest":
-                box = _nearest(box, axis, _neighbours(at, before, scale, _NEAREST[nearest], rounding))
+                box = _nearest(box, axis, _neighbours(at, lengths, _NEAREST[nearest], rounding))
             else:
-                box = _linear(box, axis, _weights(at, before))
+                box = _linear(box, axis, _weights(at, lengths.before))
                 resized.append(axis)
         return _covered(box, x, resized, rounding)
 
     return transform
 
 
-def _length(node: Node, before: int, given: Fraction | int, coordinate: Coordinate) -> tuple[int, Fraction]:
-    """(the new length, the scale). Refused are lengths that depend on how a product is rounded, and fractions of a
-    pixel under coordinates that know a length after: for some runtimes that is the fraction, for some the integer."""
+def _lengths(node: Node, before: int, given: Fraction | int, coordinate: Coordinate) -> Lengths:
+    """Refused are lengths that depend on how a product is rounded, and fractions of a
+    pixel under coordinates that know a length after: for some runtimes that is the fraction, for some the
+    integer."""
     if isinstance(given, int):
         after, scale = given, Fraction(given, before)
     else:
@@ -159,18 +170,18 @@ def _length(node: Node, before: int, given: Fraction | int, coordinate: Coordina
         vague = coordinate in (_align_corners, _pytorch_half_pixel) and before * given != after
         require(node, not vague, "scales that give a whole number of pixels")
     require(node, 0 < after <= _LARGEST and before <= _LARGEST, f"lengths from 1 to {_LARGEST}")
-    return after, scale
+    return Lengths(before, after, scale)
 
 
 def _neighbours(
-    at: Sequence[Fraction], before: int, scale: Fraction, choose: Callable[[Fraction], int], rounding: Rounding
+    at: Sequence[Fraction], axis: Lengths, choose: Callable[[Fraction], int], rounding: Rounding
 ) -> Reading:
     """The two values that may be the nearest: one and the same where no rounding can tell otherwise."""
-    doubt = Fraction(_DOUBT) * (before + 2) if rounding.unit else Fraction(0)
+    doubt = Fraction(_DOUBT) * (axis.before + 2) if rounding.unit else Fraction(0)
 
     def chosen(coordinate: Fraction, error: Fraction) -> int:
-        exact = _in_float32(scale) and _in_float32(coordinate) and _in_float32(coordinate + Fraction(1, 2))
-        return min(max(choose(coordinate if exact else coordinate + error), 0), before - 1)
+        exact = _in_float32(axis.scale) and _in_float32(coordinate) and _in_float32(coordinate + Fraction(1, 2))
+        return min(max(choose(coordinate if exact else coordinate + error), 0), axis.before - 1)
 
     first, second = ([chosen(c, error) for c in at] for error in (-doubt, doubt))
     return Reading(torch.tensor(first), torch.tensor(second), torch.zeros(len(at)))

@@ -219,8 +219,8 @@ def log_softmax(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """((own, sum) of the lower end, of the upper): exp(x_i) and the whole sum, over exp of the largest end.
 
-    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction. A sum so small
-    that float64 may have lost its terms is 0: such a share can be anything up to 1.
+    The sum is own + (all - i-th), where the difference may err by 2^-45 of all, in the safe direction. A sum so
+    small that float64 may have lost its terms is 0: such a share can be anything up to 1.
     """
     top = x.upper.double().amax(axis, keepdim=True)
     low, high = (x.lower.double() - top).exp(), (x.upper.double() - top).exp()

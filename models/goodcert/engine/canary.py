@@ -35,7 +35,9 @@ Run = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Layer:
-    """One Conv, ConvTranspose, Gemm or MatMul of the model: `inputs` is the shape of one input, without the batch."""
+    """One Conv, ConvTranspose, Gemm or MatMul of the model: `inputs` is the shape of one input, without the
+    batch.
+    """
 
     node: Node
     inputs: tuple[int, ...]
@@ -177,16 +179,19 @@ def picked(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _scattered(layer: Layer, x: Tensor) -> Tensor:
-    """Every picked channel between the zeros that strides leave, shifted by its place in the kernel, then cropped."""
+    """Every picked channel between the zeros that strides leave, shifted by its place in the kernel, then
+    cropped.
+    """
     attributes, kernel, sizes = layer.node.attributes, layer.weight[2:], list(x.shape[2:])
     ones = [1] * len(kernel)
     strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
     steps = list(zip(sizes, kernel, strides, dilations, strict=True))
     whole = x.new_zeros(len(x), _outputs(layer), *((n - 1) * s + d * (k - 1) + 1 for n, k, s, d in steps))
     for o, (channel, *offset) in enumerate(_picks(layer)):
-        places = [slice(p * d, p * d + (n - 1) * s + 1, s) for p, (n, _, s, d) in zip(offset, steps, strict=True)]
+        places: list[int | slice] = [slice(None), o]
+        places += [slice(p * d, p * d + (n - 1) * s + 1, s) for p, (n, _, s, d) in zip(offset, steps, strict=True)]
         first = o // layer.weight[1] * (layer.weight[0] // _groups(layer))
-        whole[(slice(None), o, *places)] = x[:, first + channel]
+        whole[tuple(places)] = x[:, first + channel]
     begin, end = crops(attributes, list(whole.shape[2:]), sizes)
     return F.pad(whole, pad_order([-p for p in begin], [-p for p in end]))
 

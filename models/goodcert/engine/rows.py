@@ -38,8 +38,8 @@ def check_operators(graph: Graph, ranks: Mapping[str, int]) -> None:
         keeps = KEEPS.get(node.op)
         if node.op in BOX_BY_BOX:
             raise EngineError(
-                f"node {node.name!r} ({node.op}): divides by a spread that vanishes on some image, where nothing can be "
-                "guaranteed, so no classifier may hold it; goodcert.bounds.interval_outputs bounds it box by box"
+                f"node {node.name!r} ({node.op}): divides by a spread that vanishes on some image, where nothing "
+                "is guaranteed, so no classifier may hold it; goodcert.bounds.interval_outputs bounds single boxes"
             )
         if keeps is None or len(own) != 1 or not keeps(node, constants, *own):
             raise _coupled(node)
@@ -152,8 +152,8 @@ def _dense(node: Node, inputs: Constants, rank: int) -> bool:
 
 KEEPS: Mapping[str, Keeps] = {
     **dict.fromkeys((
-        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "ConvTranspose", "DepthToSpace", "Elu", "Erf",
-        "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "ConvTranspose", "DepthToSpace", "Elu",
+        "Erf", "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
         "Identity", "LRN", "LeakyRelu", "Log", "MaxPool", "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round",
         "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Swish", "Tanh",
         "ThresholdedRelu",
