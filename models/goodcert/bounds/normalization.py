@@ -6,7 +6,7 @@ mu +- r they lie within rms(r) of their value at mu. And one value cannot stray 
 sigma^2 >= (x_i - mean)^2 / (n - 1), and rms^2 >= x_i^2 / n. So a deviation d = x_i - mean > 0 gives at most
 d / sqrt(max(sigma_low^2, d^2 / (n - 1)) + eps), which grows with d; below 0 the mirror image.
 
-**Rounding.** Write A for the largest mean |x| and Q for the largest mean x^2 in the box, g = gamma_{n + 16}.
+**Rounding.** Write A for the largest mean |x| and Q for the largest mean x^2 in the box, g = gamma_{n + 8}.
 
 1. The deployed mean errs by at most g A, the deployed variance by at most 8 g Q, however it is computed: as a mean
    of squared differences, as mean x^2 - mean^2 (each part errs by at most (2 g + g^2) Q, the difference by u Q
@@ -19,8 +19,8 @@ d / sqrt(max(sigma_low^2, d^2 / (n - 1)) + eps), which grows with d; below 0 the
    terms of size |x| f, A f and |bias|, and the error g A of the mean. As f is at most 4/3 of |scale| / sqrt(D),
    4 g (|x| + A) |scale| / sqrt(D) + 4 g |bias| + 2^-100 covers these and that of our result in float32.
 
-A root mean square has no difference in it: its square errs by g relatively, and 2 g + 2^-19 takes the place of e
-/ D.
+A root mean square has no difference in it: its square errs by g relatively, 8 g + 2^-19 takes the place of 2., and
+4 g |bias| + 2^-100 is all that is left of 3.
 
 Underflow loses 2^-126 in each square; with D >= eps >= 2^-40 that is nothing beside e. Squares do not overflow
 while |x| <= 2^50; beyond, nothing is guaranteed. Ours runs in float64.
@@ -43,8 +43,9 @@ _LARGEST = 2.0**50
 
 
 class Standard(NamedTuple):
-    """lower, upper: of (x - mean) / sqrt(variance + eps), in real arithmetic. size: the largest |x| + A.
-    inverse: the largest 1 / sqrt(D). error: the relative error of the deployed inverse; infinite for none."""
+    """lower, upper: of (x - mean) / sqrt(variance + eps), in real arithmetic. size: the largest |x| + A, 0 where
+    nothing cancels. inverse: the largest 1 / sqrt(D). error: the relative error of the deployed inverse; infinite
+    for none."""
 
     lower: Tensor
     upper: Tensor
@@ -71,12 +72,12 @@ def standardised(
     magnitude = x.magnitude.double()
     smallest = least * least + eps
     largest = (magnitude * magnitude).mean(axes, keepdim=True) + eps
-    wrong = 8 * rounding.gamma(n + 16) * (largest / smallest if centred else torch.ones_like(largest))
+    wrong = 8 * rounding.gamma(n + 8) * (largest / smallest if centred else torch.ones_like(largest))
     lost = (wrong > 0.25) | (magnitude.amax(axes, keepdim=True) > _LARGEST)
     return Standard(
         -_upper(-low, least, most, share, eps),
         _upper(high, least, most, share, eps),
-        magnitude + magnitude.mean(axes, keepdim=True) if centred else magnitude,
+        magnitude + magnitude.mean(axes, keepdim=True) if centred else torch.zeros_like(magnitude),
         smallest.rsqrt(),
         torch.where(lost, torch.inf, wrong + 2 * RELATIVE) if rounding.unit else torch.zeros_like(wrong),
     )
@@ -136,7 +137,7 @@ def _trailing(
     def transform(x: Interval) -> Interval:
         axes = range(first % x.lower.ndim, x.lower.ndim)
         n = prod(int(x.lower.shape[axis]) for axis in axes)
-        return scaled(standardised(x, axes, eps, rounding, centred=centred), scale, bias, n + 16, rounding)
+        return scaled(standardised(x, axes, eps, rounding, centred=centred), scale, bias, n + 8, rounding)
 
     return transform
 
@@ -165,7 +166,7 @@ def _channelwise(node: Node, inputs: Constants, groups: int | None, rounding: Ro
         parts = standardised(Interval(*(end.reshape(grouped) for end in x)), [2], eps, rounding)
         back = Standard(*(_spread_over(part, grouped, x).reshape(shape) for part in parts))
         by_channel = [-1, *[1] * (len(shape) - 2)]
-        terms = x.lower.numel() // (int(shape[0]) * grouped[1]) + 16
+        terms = x.lower.numel() // (int(shape[0]) * grouped[1]) + 8
         return scaled(back, scale.reshape(by_channel), bias.reshape(by_channel), terms, rounding)
 
     return transform

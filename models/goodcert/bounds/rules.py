@@ -141,7 +141,7 @@ def transform_of(node: Node, inputs: Constants, rounding: Rounding) -> Transform
     if unknown:
         raise unsupported(node, f"attributes {sorted(unknown)} are not understood")
     places = varying(node, inputs)
-    if not (places == [0] or (len(places) == 1 and rule.varies != "first") or (places and rule.varies == "any")):
+    if places != [0] and not (places and rule.varies == "any"):
         raise unsupported(node, f"inputs {places} vary, expected {rule.varies} and constants beside")
     try:
         return rule.make(node, inputs, rounding)
