@@ -72,8 +72,8 @@ def _weights(
 
 
 def measure(name: str) -> None:
-    """Print, as JSON, the widest interval of every output at a point and on a ball around it, whether what ONNX Runtime
-    computes lies inside, and the most memory that was in use until the bounds were there, in bytes."""
+    """Print, as JSON, the widest interval of every output at a point and on a ball around it, whether what ONNX
+    Runtime computes lies inside, and the most memory in use until the bounds were there, in bytes."""
     model = light(name)
     x = np.random.default_rng(1).random(SHAPE, dtype=np.float32)
     boxes = [(np.maximum(x - reach, 0), np.minimum(x + reach, 1)) for reach in np.float32([0, 1e-3])]

@@ -1,4 +1,4 @@
-"""What torch's two exporters write for a free batch, shapes computed from the input included, is read and certified."""
+"""What torch's two exporters write for a free batch is certified, shapes computed from the input included."""
 
 import io
 from typing import Any
