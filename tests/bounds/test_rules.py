@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from goodcert.bounds.catalogue import DOES, VARIES, catalogue
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
@@ -362,3 +363,21 @@ def test_a_chain_of_elementwise_operators_stays_in_its_bounds(
     for computed, lower, upper in zip(run_onnx(model, point), lowers, uppers, strict=True):
         assert (lower <= computed).all()
         assert (computed <= upper).all()
+
+
+def test_every_rule_has_its_line_in_the_catalogue() -> None:
+    assert {row.operator for row in catalogue()} == set(RULES) == set(DOES)
+    assert {row.varies for row in catalogue()} == set(VARIES.values())
+
+
+def test_a_share_of_softmax_whose_terms_float64_loses_can_be_anything() -> None:
+    """Both shares are e^-745 of the largest possible logit: their ratio, 0.29, is not lost."""
+    box = Interval(tensor([[-745, -746]]), tensor([[0, -745.9]]))
+    share = torch.softmax(torch.tensor([-745.0, -745.9]), dim=0)[1]
+    assert transform("Softmax", {}, (None,), FLOAT32)(box).upper[0, 1] >= share
+    assert transform("LogSoftmax", {}, (None,), FLOAT32)(box).upper[0, 1] >= share.log()
+
+
+def test_a_softmax_of_wide_boxes_is_anything_and_no_nan() -> None:
+    box = transform("Softmax", {}, (None,), FLOAT32)(Interval(tensor([[-1e4, -1e4]]), tensor([[1e4, -1e3]])))
+    assert box.upper.tolist() == [[1, 1]]
