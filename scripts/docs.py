@@ -32,9 +32,9 @@ def conformance() -> str:
     return f"""## Conformance
 
 Of the {total} float32 cases among the node, simple and PyTorch tests that ship with onnx {told["onnx"]},
-{told["contained"]} are bounded: the stored answer lies inside (of a single operator within a thousandth of its size),
-whatever ONNX Runtime computes at sampled points of a box does, and the bounds of the box are wider than those of
-the point. {told["refused"]} are refused by name, {told["skipped"]} holds NaN in its input, none is wrong.
+{told["contained"]} are bounded: the stored answer lies inside (of a single operator within a thousandth of its
+size), whatever ONNX Runtime computes at sampled points of a box does, and the bounds of the box are wider than
+those of the point. {told["refused"]} are refused by name, {told["skipped"]} holds NaN in its input, none is wrong.
 `scripts/conformance.py` measures it, and the tests compare.
 
 Refused, by operator: {refused}.

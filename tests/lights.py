@@ -31,7 +31,7 @@ GAIN = 1 / 8
 LIGHTEST = NAMES[:3]
 
 
-def light(name: str, seed: int = 0) -> onnx.ModelProto:
+def light(name: str, seed: int = 0, gain: float = GAIN) -> onnx.ModelProto:
     """The classifier with random weights; its outputs are its own, and those of all pools and dense layers."""
     random = np.random.default_rng(seed)
     model = onnx.load(FOLDER / f"light_{name}.onnx")
@@ -44,7 +44,7 @@ def light(name: str, seed: int = 0) -> onnx.ModelProto:
     norm = 0.7 if any(node.op_type == "Sum" for node in model.graph.node) else 1.0
     for node in [node for node in model.graph.node if node.op_type == "ConstantOfShape"]:
         shape = numpy_helper.to_array(stored[node.input[0]])
-        value = _weights(random, *_reader(model, node.output[0]), tuple(int(n) for n in shape), norm)
+        value = _weights(random, *_reader(model, node.output[0]), tuple(int(n) for n in shape), norm, gain)
         model.graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
         model.graph.node.remove(node)
     for node in model.graph.node:
@@ -61,11 +61,11 @@ def _reader(model: onnx.ModelProto, name: str) -> tuple[str, int]:
 
 
 def _weights(
-    random: np.random.Generator, op: str, place: int, shape: tuple[int, ...], norm: float
+    random: np.random.Generator, op: str, place: int, shape: tuple[int, ...], norm: float, gain: float
 ) -> NDArray[np.float32]:
     values: NDArray[Any] = random.standard_normal(shape, dtype=np.float32)
     if place == 1 and op in ("Conv", "Gemm"):
-        return values * np.float32(GAIN * np.sqrt(2 / np.prod(shape[1:])))
+        return values * np.float32(gain * np.sqrt(2 / np.prod(shape[1:])))
     if op == "Mul" or (op == "BatchNormalization" and place in (1, 4)):
         return np.exp(values * np.float32(0.2)) * np.float32(norm if place == 1 else 1.0)
     return values * np.float32(0.1)
