@@ -88,9 +88,9 @@ def page() -> str:
     return f"""<!-- Measured by scripts/depth.py. -->
 # At which depth interval bounds say nothing any more
 
-Interval bounds are for networks that were trained for them. On plain ReLU networks with the random weights of He et
-al. (2015) this is the number of hidden layers from which the guaranteed bound on the confidence is 1 to within a
-thousandth (median of {IMAGES} noise images of {SIZE} x {SIZE} pixels, 10 classes). At epsilon 0 only the rounding of
+Interval bounds are for networks that were trained for them. On plain ReLU networks with the random weights of He
+et al. (2015) this is the number of hidden layers from which the guaranteed bound on the confidence is 1 to within
+a thousandth (median of {IMAGES} noise images of {SIZE} x {SIZE} pixels, 10 classes). At epsilon 0 only rounding to
 float32 is bounded.
 
 | Network | {head} |

@@ -30,6 +30,22 @@ def model_of(op: str, **changes: Any) -> Any:
     return onnx_model([(op, ["x", *constants], "y", attributes | changes)], constants, SHAPE, opset=23)
 
 
+def in_float64(op: str, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The formula of the operator, written down as it stands in the ONNX reference."""
+    attributes, constants = NORMS[op]
+    if op == "LRN":
+        squares = np.pad(x**2, [(0, 0), (1, 1), (0, 0), (0, 0)])
+        return x / (1 + 0.5 / 3 * (squares[:, :-2] + squares[:, 1:-1] + squares[:, 2:])) ** 0.75
+    if op == "RMSNormalization":
+        y: NDArray[np.float64] = x / np.sqrt((x**2).mean((2, 3), keepdims=True) + float(np.float32(1e-5)))
+        return y * constants["w"]
+    parts = x.reshape(2, attributes.get("num_groups", 4), -1)
+    spread = np.sqrt(parts.var(axis=2, keepdims=True) + float(np.float32(1e-3)))
+    standard = ((parts - parts.mean(axis=2, keepdims=True)) / spread).reshape(x.shape)
+    own = (-1, 1, 1) if constants["w"].ndim == 1 else constants["w"].shape
+    return standard * constants["w"].reshape(own) + constants["b"].reshape(-1, 1, 1)
+
+
 def points(centre: NDArray[np.float32], reach: np.float32, seed: int) -> list[NDArray[np.float32]]:
     """The centre, corners and random points of the box around it."""
     random = np.random.default_rng(seed)
@@ -56,6 +72,8 @@ def test_every_point_of_a_box_stays_in_its_bounds(
         (computed,) = run_onnx(model, x)
         assert (np.isneginf(lower) | (lower <= computed)).all()
         assert (np.isposinf(upper) | (computed <= upper)).all()
+        exact = in_float64(op, x.astype(float))
+        assert ((lower <= exact) & (exact <= upper)).all()
 
 
 @pytest.mark.parametrize("op", NORMS)

@@ -121,6 +121,12 @@ def test_a_kernel_that_loses_the_small_value_beside_the_huge_one_is_caught() -> 
     assert not faithful(LAYERS["dense"], blocked, 4, CPU)
 
 
+def test_a_transposed_convolution_returns_its_inputs_between_zeros() -> None:
+    layer = transposed((1, 2), (1, 2, 2), strides=[3], pads=[0, 1])
+    x = torch.tensor([[[5.0, 7.0]]])
+    assert canary.picked(layer, x).tolist() == [[[5, 0, 0, 7], [0, 5, 0, 0]]]
+
+
 def test_layers_are_those_of_the_graph_in_their_own_shapes() -> None:
     found = layers(read_graph(classifier()))
     assert [(x.node.op, x.inputs, x.weight) for x in found] == [
