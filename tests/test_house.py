@@ -34,8 +34,9 @@ FORBIDDEN_LIBRARIES = {
 }
 # Inside bounds: each module may import those before it.
 BOUNDS_ORDER = [
-    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "movement",
-    "transcendental", "reductions", "rules", "interpreter", "confidence", "classifier",
+    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "bilinear", "movement",
+    "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter", "confidence",
+    "classifier",
 ]  # fmt: skip
 
 

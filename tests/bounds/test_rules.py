@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from goodcert.bounds.catalogue import DOES, VARIES, catalogue
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
@@ -175,13 +176,48 @@ BY_HAND = [
     pytest.param("Unsqueeze", {"axes": [0, -1]}, (None,), [FIRST], [[[0], [1]]], [[[2], [3]]], id="Unsqueeze"),
     pytest.param("Tile", {}, (None, torch.tensor([2])), [FIRST], [0, 1] * 2, [2, 3] * 2, id="Tile"),
     pytest.param("Transpose", {}, (None,), [around([[1, 2]])], [[0], [1]], [[2], [3]], id="Transpose"),
+    pytest.param("SpaceToDepth", {"blocksize": 2, "mode": "CRD"}, (None,),
+                 [around([[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]])],
+                 [[[[i]] for i in range(8)]], [[[[i + 2]] for i in range(8)]], id="SpaceToDepth-by-channel"),
+    # 1 +- 1 by 3 +- 1: 3 +- (1 * 1 + 1 * (3 + 1))
+    pytest.param("MatMul", {}, (None, None), [around([[1]]), around([[3]])], [[-2]], [[8]], id="MatMul-branches"),
+    pytest.param("Gemm", {"transB": 1}, (None, None, tensor([10])), [around([[1, 0]]), around([[3, 0]])],
+                 [[7]], [[19]], id="Gemm-branches"),
+    pytest.param("Gemm", {"transA": 1}, (tensor([[2], [-1]]), None, None), [around([[1], [2]]), around([[3]])],
+                 [[-1]], [[7]], id="Gemm-of-constant"),
+    pytest.param("ReduceProd", {"axes": [1]}, (None,), [around([[0, 3, -2]])], [[-12]], [[12]], id="ReduceProd"),
+    # x / (1 + x^2) is largest at 1
+    pytest.param("LRN", {"size": 1, "alpha": 1.0, "beta": 1.0}, (None,), [around([[1]])], [[0]], [[0.5]],
+    id="LRN"), pytest.param("LRN", {"size": 3, "alpha": 3.0, "beta": 0.5, "bias": 1.0}, (None,),
+                 [Interval(tensor([[2, -2]]), tensor([[2, 1]]))], [[2 / 3, -2 / 3]], [[2 / 5**0.5, 1 / 6**0.5]],
+                 id="LRN-of-two-channels"),
+    # deviations -3 +- 1 and 3 +- 1; their root mean square 3 +- 1, and at least each of them
+    pytest.param("LayerNormalization", {"epsilon": 1.0}, (None, tensor([1, 2]), tensor([0, 1])),
+                 [around([[0, 6]])], [[-4 / 17**0.5, 1 + 4 / 17**0.5]], [[-2 / 17**0.5, 1 + 8 / 17**0.5]],
+                 id="LayerNormalization"),
+    pytest.param("InstanceNormalization", {"epsilon": 1.0}, (None, tensor([-1]), tensor([0])),
+                 [around([[[0, 6]]])], [[[2 / 17**0.5, -4 / 17**0.5]]], [[[4 / 17**0.5, -2 / 17**0.5]]],
+                 id="InstanceNormalization"),
+    pytest.param("GroupNormalization", {"epsilon": 1.0, "num_groups": 1}, (None, tensor([1, 2]), tensor([0, 1])),
+                 [around([[[0], [6]]])], [[[-4 / 17**0.5], [1 + 4 / 17**0.5]]],
+                 [[[-2 / 17**0.5], [1 + 8 / 17**0.5]]], id="GroupNormalization"),
+    pytest.param("RMSNormalization", {"epsilon": 1.0}, (None, tensor([2])), [around([[3]])], [[4 / 17**0.5]],
+                 [[8 / 17**0.5]], id="RMSNormalization"),
+    pytest.param("Resize", {"mode": "linear"}, (None, None, tensor([2])), [FIRST], [0, 0.25, 0.75, 1],
+                 [2, 2.25, 2.75, 3], id="Resize-linear"),
+    pytest.param("Resize", {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+                 (None, None, None, torch.tensor([3])), [FIRST], [0, 0.5, 1], [2, 2.5, 3], id="Resize-corners"),
+    pytest.param("Resize", {}, (None, None, None, torch.tensor([3])), [FIRST], [0, 0, 1], [2, 2, 3],
+                 id="Resize-nearest"),
+    pytest.param("Resize", {}, (None, tensor([2])), [FIRST], [0, 0, 1, 1], [2, 2, 3, 3], id="Resize-of-opset-10"),
+    pytest.param("Upsample", {"scales": [2.0]}, (None,), [FIRST], [0, 0, 1, 1], [2, 2, 3, 3], id="Upsample"),
 ]  # fmt: skip
 
 
 def transform(
     op: str, attributes: dict[str, Any], constants: tuple[Any, ...], rounding: Any
 ) -> Callable[..., Any]:
-    names = tuple(f"i{i}" for i in range(len(constants)))
+    names = tuple("" if op == "Resize" and i and c is None else f"i{i}" for i, c in enumerate(constants))
     return transform_of(Node(op, names, "y", attributes, "layer"), constants, rounding)
 
 
@@ -227,14 +263,24 @@ def test_attribute_that_a_rule_does_not_know_is_refused(op: str) -> None:
         ("Cos", {}, (None,)),
         ("Conv", {}, (None, None)),
         ("Conv", {"kernel_shape": [2, 2]}, (None, tensor([[[[1]]]]))),
-        ("Gemm", {}, (tensor([[1]]), None)),
+        ("Gemm", {"alpha": 2.0}, (tensor([[1]]), None)),
+        ("LRN", {"size": 1, "alpha": -1.0}, (None,)),
+        ("LRN", {"size": 1, "bias": 0.0}, (None,)),
+        ("LayerNormalization", {"epsilon": 0.0}, (None, tensor([1]))),
+        ("LayerNormalization", {"stash_type": 10}, (None, tensor([1]))),
+        ("Resize", {"mode": "cubic"}, (None, None, tensor([2]))),
+        ("Resize", {"antialias": 1, "mode": "linear"}, (None, None, tensor([2]))),
+        ("Resize", {"coordinate_transformation_mode": "tf_crop_and_resize"}, (None, None, tensor([2]))),
+        ("Resize", {"keep_aspect_ratio_policy": "not_larger"}, (None, None, None, torch.tensor([2]))),
+        ("Resize", {"exclude_outside": 1}, (None, None, tensor([2]))),
+        ("Resize", {}, (None, tensor([0.5]))),
+        ("Upsample", {"mode": "cubic", "scales": [2.0]}, (None,)),
         ("Gemm", {}, (None, tensor([[1, 2], [3, 4]]), tensor([1, 2, 3]))),
         ("Gemm", {"alpha": 1e-38}, (None, tensor([[1e-3]]))),
         ("BatchNormalization", {"epsilon": 0.0}, (None, *(tensor([v]) for v in (1e-25, 0, 0, 1e-30)))),
         ("BatchNormalization", {}, (None, *(tensor([v]) for v in (1e30, 0, 0, 1e30)))),
         ("BatchNormalization", {}, (None, *(tensor([v]) for v in (1e-10, 0, 1e35, 1)))),
         ("MaxPool", {"kernel_shape": [2], "dilations": [2], "auto_pad": "SAME_UPPER"}, (None,)),
-        ("MatMul", {}, (None, None)),
         ("PRelu", {}, (None, None)),
         ("Pow", {}, (None, tensor([2, 3]))),
         ("Pow", {}, (None, tensor(-1))),
@@ -321,3 +367,21 @@ def test_a_chain_of_elementwise_operators_stays_in_its_bounds(
     for computed, lower, upper in zip(run_onnx(model, point), lowers, uppers, strict=True):
         assert (lower <= computed).all()
         assert (computed <= upper).all()
+
+
+def test_every_rule_has_its_line_in_the_catalogue() -> None:
+    assert {row.operator for row in catalogue()} == set(RULES) == set(DOES)
+    assert {row.varies for row in catalogue()} == set(VARIES.values())
+
+
+def test_a_share_of_softmax_whose_terms_float64_loses_can_be_anything() -> None:
+    """Both shares are e^-745 of the largest possible logit: their ratio, 0.29, is not lost."""
+    box = Interval(tensor([[-745, -746]]), tensor([[0, -745.9]]))
+    share = torch.softmax(torch.tensor([-745.0, -745.9]), dim=0)[1]
+    assert transform("Softmax", {}, (None,), FLOAT32)(box).upper[0, 1] >= share
+    assert transform("LogSoftmax", {}, (None,), FLOAT32)(box).upper[0, 1] >= share.log()
+
+
+def test_a_softmax_of_wide_boxes_is_anything_and_no_nan() -> None:
+    box = transform("Softmax", {}, (None,), FLOAT32)(Interval(tensor([[-1e4, -1e4]]), tensor([[1e4, -1e3]])))
+    torch.testing.assert_close(box.upper, tensor([[1, 1]]), rtol=0, atol=1e-4)

@@ -42,3 +42,11 @@ def test_a_bound_is_never_shown_lower_and_a_confidence_never_higher_than_it_is()
 def test_columns_are_aligned() -> None:
     lines = render([Row("a.png", "7", "0.9", "1.0", "in_distribution")]).split("\n")
     assert lines[0].index("prediction") == lines[1].index("7")
+
+
+def test_operators_are_listed_with_what_their_rules_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "--operators"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "increasing" in lines["Clip"]
+    assert "(max, min)" in lines["Clip"]
+    assert " any " in lines["Add"]

@@ -22,6 +22,10 @@ def conv(inputs: tuple[int, ...], weight: tuple[int, ...], **attributes: Any) ->
     return Layer(Node("Conv", ("x", "w"), "y", attributes, "conv"), inputs, weight)
 
 
+def transposed(inputs: tuple[int, ...], weight: tuple[int, ...], **attributes: Any) -> Layer:
+    return Layer(Node("ConvTranspose", ("x", "w"), "y", attributes, "transposed"), inputs, weight)
+
+
 def dense(inputs: int, outputs: int, transposed: int = 1) -> Layer:
     weight = (outputs, inputs) if transposed else (inputs, outputs)
     return Layer(Node("Gemm", ("x", "w"), "y", {"transB": transposed}, "dense"), (inputs,), weight)
@@ -37,17 +41,15 @@ LAYERS = {
     "one pixel": conv((7, 3, 3), (2, 7, 3, 3)),
     "1d": conv((2, 9), (3, 2, 4), pads=[2, 1]),
     "3d": conv((2, 4, 4, 4), (3, 2, 2, 3, 2)),
+    "transposed": transposed((3, 5, 6), (3, 4, 3, 2)),
+    "transposed, strided": transposed((2, 4, 5), (2, 3, 4, 3), strides=[2, 3], pads=[1, 0, 1, 2]),
+    "transposed, dilated": transposed((2, 4, 5), (2, 3, 2, 2), dilations=[2, 3], pads=[1, 1, 0, 0]),
+    "transposed, grouped": transposed((4, 4, 4), (4, 3, 3, 3), group=2, strides=[2, 2], output_padding=[1, 1]),
+    "transposed, same": transposed((2, 4, 4), (2, 3, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER"),
+    "transposed 1d": transposed((2, 9), (2, 3, 4), strides=[3]),
     "dense": dense(37, 11),
     "dense untransposed": dense(37, 11, 0),
     "dense wide": dense(5, 64),
-    "transposed": Layer(
-        Node("ConvTranspose", ("x", "w"), "y", {"strides": [2, 2], "pads": [1, 0, 1, 0]}, "up"),
-        (4, 5, 5),
-        (4, 3, 3, 3),
-    ),
-    "transposed grouped": Layer(
-        Node("ConvTranspose", ("x", "w"), "y", {"group": 2}, "up"), (4, 3, 3), (4, 2, 2, 2)
-    ),
     "matmul": Layer(Node("MatMul", ("x", "w"), "y", {}, "matmul"), (9, 37), (37, 6)),
 }
 
@@ -157,6 +159,14 @@ def test_a_kernel_that_loses_the_small_value_beside_the_huge_one_is_caught() -> 
         return whole - (whole - F.linear(x, weight))
 
     assert not faithful(LAYERS["dense"], blocked, 4, CPU)
+
+
+def test_a_transposed_convolution_returns_multiples_of_its_inputs_between_zeros() -> None:
+    layer = transposed((1, 2), (1, 2, 2), strides=[3], pads=[0, 1])
+    first, second = canary.canary_weight(layer)[0]
+    a, b = first[0].item(), second[1].item()
+    x = torch.tensor([[[4.0, 8.0]]])
+    assert canary.picked(layer, x).tolist() == [[[4 * a, 0, 0, 8 * a], [0, 4 * b, 0, 0]]]
 
 
 def test_layers_are_those_of_the_graph_in_their_own_shapes() -> None:

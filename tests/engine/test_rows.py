@@ -39,6 +39,11 @@ ATTACKS: dict[str, tuple[list[Operation], dict[str, Any]]] = {
         [("Slice", ["f", "from", "to", "axis", "step"], "z", {})],
         {"from": ints(-1), "to": ints(-(2**62)), "axis": ints(0), "step": ints(-1)},
     ),
+    "resized batch": (
+        [("Resize", ["x", "", "twice"], "r", {}), ("Slice", ["r", "from", "to", "axis", "step"], "s", {}),
+         ("Flatten", ["s"], "z", {})],
+        {"twice": np.float32([2, 1, 1, 1]), "from": ints(0), "to": ints(2**62), "axis": ints(0), "step": ints(2)},
+    ),
     "first image for all": (
         [("Gather", ["f", "zero"], "g", {"axis": 0}), ("Add", ["f", "g"], "z", {})], {"zero": ints(0)},
     ),
@@ -86,4 +91,14 @@ def test_movements_inside_an_image_are_certified() -> None:
 
 
 def test_every_operator_of_classifiers_has_a_rule() -> None:
-    assert set(RULES) - set(rows.KEEPS) == {"ConvTranspose"}
+    assert set(RULES) == set(rows.KEEPS) | rows.BOX_BY_BOX
+
+
+@pytest.mark.parametrize("op", sorted(rows.BOX_BY_BOX))
+def test_an_operator_that_nothing_is_guaranteed_for_is_refused_by_name(op: str) -> None:
+    attributes = {"num_groups": 1} if op == "GroupNormalization" else {}
+    operations: list[Operation] = [(op, ["x", "one", "one"], "n", attributes), ("Flatten", ["n"], "z", {}), *DENSE]
+    scale = {"one": np.ones(2 if op == "LayerNormalization" else 1, np.float32)}
+    model = onnx_model(operations, {**WEIGHTS, **scale}, ["N", 1, 2, 2], opset=21)
+    with pytest.raises(EngineError, match=rf"'node0' \({op}\): divides by a spread"):
+        engine.compile(model)

@@ -4,17 +4,19 @@ import argparse
 from pathlib import Path
 
 from goodcert import artifact, engine
-from goodcert.bounds.rules import RULES
+from goodcert.bounds.catalogue import Entry, catalogue
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="?", help="an ONNX file")
-    parser.add_argument("--operators", action="store_true", help="list the operators that have a rule")
+    parser.add_argument(
+        "--operators", action="store_true", help="list the operators that have a rule, and what it does"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     if options.operators or options.file is None:
-        print("\n".join(sorted(RULES)))
+        print(_operators())
         return 0
     try:
         compiled = engine.compile(options.file)
@@ -24,6 +26,18 @@ def run(options: argparse.Namespace) -> int:
     print(f"{options.file}: can be bounded; input {compiled.input_shape}, {compiled.classes} classes")
     print(_metadata(options.file))
     return 0
+
+
+def _operators() -> str:
+    """A line for each: its name, what may vary, the rule, and the attributes that it understands."""
+    header = [("operator", "varies", "rule, and attributes understood")]
+    rows = [(row.operator, row.varies, _rule(row)) for row in catalogue()]
+    widths = [max(len(row[column]) for row in (*header, *rows)) for column in range(2)]
+    return "\n".join(f"{name:<{widths[0]}}  {varies:<{widths[1]}}  {rule}" for name, varies, rule in header + rows)
+
+
+def _rule(row: Entry) -> str:
+    return f"{row.does} ({', '.join(row.attributes)})" if row.attributes else row.does
 
 
 def _metadata(path: Path) -> str:

@@ -119,14 +119,14 @@ def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
 
     def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         whole = function(x, weight, None, strides, 0, 0, groups, dilations)
-        begin, end = _crops(attributes, [int(n) for n in whole.shape[2:]], [int(n) for n in x.shape[2:]])
+        begin, end = crops(attributes, [int(n) for n in whole.shape[2:]], [int(n) for n in x.shape[2:]])
         y = F.pad(whole, pad_order([-p for p in begin], [-p for p in end]))
         return y if bias is None else y + bias.reshape(-1, *[1] * dims)
 
     return apply
 
 
-def _crops(attributes: Mapping[str, Any], whole: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
+def crops(attributes: Mapping[str, Any], whole: list[int], sizes: list[int]) -> tuple[list[int], list[int]]:
     """How much of the whole transposed convolution is cut off at the beginning and at the end of each axis."""
     dims, rule = len(whole), attributes.get("auto_pad", "NOTSET")
     extra = list(attributes.get("output_padding", [0] * dims))

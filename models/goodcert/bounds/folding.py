@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.targets import Size, resolve
 
 MOVES = frozenset({
     "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Gather",
@@ -30,6 +31,9 @@ WHOLE = frozenset({
 MAX_ELEMENTS = 2**26
 """No folded constant may be larger: a file of a few bytes could ask for any size."""
 
+LARGE = 2**12
+"""Constants of more elements are weights: no shape depends on their values."""
+
 Shape = tuple[int | None, ...]
 
 
@@ -37,11 +41,12 @@ def fold(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> tuple[on
     """(the folded model, the shapes that are known). shape: of the input, where the file leaves it open."""
     model = _with_input_shape(model, shape)
     while True:
-        shapes = infer_shapes(model)
+        named = infer_shapes(model)
+        shapes = {name: tuple(n if isinstance(n, int) else None for n in sizes) for name, sizes in named.items()}
         folded = [node for node in model.graph.node if _fold(model, node, shapes)]
         for node in folded:
             model.graph.node.remove(node)
-        if not folded:
+        if not folded and not resolve(model, named):
             return model, shapes
 
 
@@ -57,22 +62,42 @@ def _with_input_shape(model: onnx.ModelProto, shape: Sequence[int] | None) -> on
         if shape is not None and value.name not in constants:
             kind = value.type.tensor_type.elem_type
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind, list(shape)))
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if not size.HasField("dim_value") and not size.dim_param:
+                size.dim_param = f"{value.name}/{axis}"
     return copy
 
 
-def infer_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """By name; a free axis is None. Values of unknown rank are left out."""
+def infer_shapes(model: onnx.ModelProto) -> dict[str, tuple[Size, ...]]:
+    """By name; a free axis is its name, an unknown one None. Values of unknown rank are left out."""
     try:
-        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise Unsupported(f"the shapes of the graph do not fit together: {str(error).splitlines()[0]}") from error
     values = [v for v in (*graph.input, *graph.value_info, *graph.output) if v.type.tensor_type.HasField("shape")]
-    shapes: dict[str, Shape] = {v.name: _sizes(v) for v in values}
+    shapes: dict[str, tuple[Size, ...]] = {v.name: _sizes(v) for v in values}
     return shapes | {init.name: tuple(init.dims) for init in graph.initializer}
 
 
-def _sizes(value: onnx.ValueInfoProto) -> Shape:
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim)
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which large constants are inputs: inference reads their shapes alone, and would copy them
+    thrice.
+    """
+    graph = model.graph
+    large = [init for init in graph.initializer if prod(init.dims) > LARGE]
+    if not large:
+        return model
+    names = {init.name for init in large}
+    kept = [init for init in graph.initializer if init.name not in names]
+    inputs = [value for value in graph.input if value.name not in names]
+    inputs += [helper.make_tensor_value_info(init.name, init.data_type, init.dims) for init in large]
+    light = helper.make_graph(graph.node, graph.name, inputs, graph.output, kept)
+    return helper.make_model(light, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def _sizes(value: onnx.ValueInfoProto) -> tuple[Size, ...]:
+    axes = value.type.tensor_type.shape.dim
+    return tuple(axis.dim_value if axis.HasField("dim_value") else axis.dim_param or None for axis in axes)
 
 
 def _fold(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
@@ -82,6 +107,8 @@ def _fold(model: onnx.ModelProto, node: onnx.NodeProto, shapes: dict[str, Shape]
     constants = {init.name: init for init in model.graph.initializer}
     if node.op_type in ("Shape", "Size") and node.input[0] not in constants:
         return _fold_shape(model, node, shapes.get(node.input[0]))
+    if node.op_type in ("Gather", "Slice") and _fold_part(model, node, constants, shapes):
+        return True
     if any(name and name not in constants for name in node.input) or _too_large(node, shapes):
         return False
     inputs = {name: numpy_helper.to_array(constants[name]) for name in node.input if name}
@@ -98,15 +125,40 @@ def _too_large(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
     )
 
 
+def _fold_part(
+    model: onnx.ModelProto, node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], shapes: dict[str, Shape]
+) -> bool:
+    """Whether the node picks sizes of a Shape that are known, though others, such as the batch, are not."""
+    producer = next((n for n in model.graph.node if node.input[0] in n.output), None)
+    if producer is None or producer.op_type != "Shape" or any(n not in constants for n in node.input[1:] if n):
+        return False
+    shape = shapes.get(producer.input[0])
+    if shape is None:
+        return False
+    sizes = _part_of(producer, [_UNKNOWN if size is None else size for size in shape])
+    inputs = {name: numpy_helper.to_array(constants[name]) for name in node.input[1:] if name}
+    values = _evaluate(model, node, {node.input[0]: sizes, **inputs})
+    if any((value == _UNKNOWN).any() for value in values):
+        return False
+    _store(model, node, values)
+    return True
+
+
+_UNKNOWN = -1
+"""In the place of a size: sizes are not negative."""
+
+
+def _part_of(node: onnx.NodeProto, sizes: Sequence[int]) -> NDArray[np.int64]:
+    """What a Shape gives of the sizes: all, or those from `start` to `end`."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return np.array(sizes, np.int64)[slice(attributes.get("start", 0), attributes.get("end", len(sizes)))]
+
+
 def _fold_shape(model: onnx.ModelProto, node: onnx.NodeProto, shape: Shape | None) -> bool:
     if shape is None or None in shape:
         return False
-    sizes = np.array(shape, np.int64)
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "Size":
-        value = np.array(sizes.prod(), np.int64)
-    else:
-        value = sizes[slice(attributes.get("start", 0), attributes.get("end", len(sizes)))]
+    sizes = [size for size in shape if size is not None]
+    value = np.array(prod(sizes), np.int64) if node.op_type == "Size" else _part_of(node, sizes)
     _store(model, node, [value])
     return True
 

@@ -192,11 +192,12 @@ def depth_to_space(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
 
 
 def space_to_depth(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    block = node.attributes["blocksize"]
+    block, column_first = node.attributes["blocksize"], node.attributes.get("mode", "DCR") == "CRD"
+    order = (0, 1, 3, 5, 2, 4) if column_first else (0, 3, 5, 1, 2, 4)
 
     def apply(x: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        parts = x.reshape(n, c, h // block, block, w // block, block).permute(0, 3, 5, 1, 2, 4)
+        parts = x.reshape(n, c, h // block, block, w // block, block).permute(order)
         return parts.reshape(n, c * block**2, h // block, w // block)
 
     return monotone(apply)

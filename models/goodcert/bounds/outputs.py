@@ -31,14 +31,14 @@ def interval_outputs(
     graph = read_graph(model, lower.shape, fold_weights=False)
     box = Interval(torch.from_numpy(lower.copy()), torch.from_numpy(upper.copy()))
     try:
-        values = prepare(graph, FLOAT32).trace(box)
-        node = undefined(graph, box)
+        program = prepare(graph, FLOAT32)
+        values = program.trace(box)
     except RuntimeError as error:
         raise Unsupported(str(error)) from error
     outputs = [values[name] for name in graph.outputs]
-    if node:
+    if node := undefined(program, values):
         raise Unsupported(f"node {node.name!r} ({node.op}): has no value for some inputs in the box")
-    if not within_range(graph, box):
+    if not within_range(graph, values):
         return [np.full(x.lower.shape, -np.inf, np.float32) for x in outputs], [
             np.full(x.upper.shape, np.inf, np.float32) for x in outputs
         ]

@@ -161,13 +161,14 @@ def _without_trailing_blanks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _last_axis(node: Node, shapes: Mapping[str, Shape]) -> list[Node]:
-    """Before opset 13 a softmax ran over all axes from the given one on, taken together."""
+    """Before opset 13 a softmax ran over all axes from the given one on, taken together: over one where all others
+    have the length 1."""
     axis, shape = node.attributes.get("axis", 1), shapes.get(node.inputs[0])
     if shape is None:
         raise Unsupported(f"node {node.name!r} ({node.op}): input of unknown rank, expected a known one")
-    if axis % len(shape) != len(shape) - 1:
+    if any(size != 1 for size in shape[axis % len(shape) + 1 :]):
         raise Unsupported(f"node {node.name!r} ({node.op}): over several axes, expected only the last one")
-    return [replace(node, attributes={**node.attributes, "axis": axis if axis < 0 else len(shape) - 1})]
+    return [replace(node, attributes={**node.attributes, "axis": axis})]
 
 
 def _attribute(name: str, node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:

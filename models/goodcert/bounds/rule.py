@@ -23,12 +23,12 @@ Make = Callable[[Node, Constants, Rounding], Transform]
 @dataclass(frozen=True)
 class Rule:
     """make: builds the transform. attributes: every attribute the rule understands. varies: which operands
-    may vary, `first` alone, `one` of them, or `any`; all others must be constants. partial: whether there are
+    may vary, the `first` alone or `any`; all others must be constants. partial: whether there are
     inputs without a defined output (its transform gives NaN for boxes that hold one)."""
 
     make: Make
     attributes: frozenset[str] = frozenset()
-    varies: Literal["first", "one", "any"] = "first"
+    varies: Literal["first", "any"] = "first"
     partial: bool = False
 
 

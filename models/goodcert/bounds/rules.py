@@ -10,7 +10,18 @@ from collections.abc import Mapping
 
 import torch
 
-from goodcert.bounds import activations, affine, elementwise, movement, pooling, reductions, transcendental
+from goodcert.bounds import (
+    activations,
+    affine,
+    bilinear,
+    elementwise,
+    movement,
+    normalization,
+    pooling,
+    reductions,
+    resize,
+    transcendental,
+)
 from goodcert.bounds.graph import Node
 from goodcert.bounds.pooling import WINDOW
 from goodcert.bounds.reductions import AXES
@@ -31,9 +42,9 @@ RULES: Mapping[str, Rule] = {
     "BatchNormalization": Rule(affine.batch_norm, _with("epsilon", "momentum", "spatial", "training_mode")),
     "Conv": Rule(affine.conv, _KERNEL),
     "ConvTranspose": Rule(affine.conv_transpose, _KERNEL | {"output_padding", "output_shape"}),
-    "Gemm": Rule(affine.gemm, _with("alpha", "beta", "transA", "transB")),
+    "Gemm": Rule(bilinear.gemm, _with("alpha", "beta", "transA", "transB"), varies="any"),
     "GlobalAveragePool": Rule(pooling.global_average_pool),
-    "MatMul": Rule(affine.matmul, varies="one"),
+    "MatMul": Rule(bilinear.matmul, varies="any"),
     "ReduceMean": Rule(reductions.reduce_mean, AXES),
     "ReduceSum": Rule(reductions.reduce_sum, AXES),
     # arithmetic
@@ -44,9 +55,16 @@ RULES: Mapping[str, Rule] = {
     "Reciprocal": Rule(elementwise.reciprocal, partial=True),
     "ReduceL1": Rule(reductions.reduce_l1, AXES),
     "ReduceL2": Rule(reductions.reduce_l2, AXES),
+    "ReduceProd": Rule(reductions.reduce_prod, AXES),
     "ReduceSumSquare": Rule(reductions.reduce_sum_square, AXES),
     "Sub": Rule(elementwise.sub, varies="any"),
     "Sum": Rule(elementwise.total, varies="any"),
+    # normalization by what varies
+    "GroupNormalization": Rule(normalization.group_norm, _with("epsilon", "num_groups", "stash_type")),
+    "InstanceNormalization": Rule(normalization.instance_norm, _with("epsilon")),
+    "LRN": Rule(normalization.local_response, _with("alpha", "beta", "bias", "size")),
+    "LayerNormalization": Rule(normalization.layer_norm, _with("axis", "epsilon", "stash_type")),
+    "RMSNormalization": Rule(normalization.rms_norm, _with("axis", "epsilon", "stash_type")),
     # piecewise linear, and steps
     "Abs": Rule(activations.absolute),
     "Ceil": Rule(exact(torch.ceil)),
@@ -95,14 +113,16 @@ RULES: Mapping[str, Rule] = {
     "Gather": Rule(movement.gather, _with("axis")),
     "Identity": Rule(movement.same),
     "Pad": Rule(movement.pad, _with("mode", "pads", "value")),
+    "Resize": Rule(resize.resize, resize.ATTRIBUTES),
     "Reshape": Rule(movement.reshape, _with("allowzero")),
     "Slice": Rule(movement.slices, _with("starts", "ends", "axes")),
-    "SpaceToDepth": Rule(movement.space_to_depth, _with("blocksize")),
+    "SpaceToDepth": Rule(movement.space_to_depth, _with("blocksize", "mode")),
     "Split": Rule(movement.split, _with("axis", "split", "num_outputs", "part", "parts")),
     "Squeeze": Rule(movement.squeeze, _with("axes")),
     "Tile": Rule(movement.tile),
     "Transpose": Rule(movement.transpose, _with("perm")),
     "Unsqueeze": Rule(movement.unsqueeze, _with("axes")),
+    "Upsample": Rule(resize.upsample, _with("mode", "scales")),
     "Where": Rule(elementwise.select, varies="any"),
 }
 """Every operator that is bounded. What the graph reader folds away (Constant, Dropout, Shape and what is computed
@@ -121,7 +141,7 @@ def transform_of(node: Node, inputs: Constants, rounding: Rounding) -> Transform
     if unknown:
         raise unsupported(node, f"attributes {sorted(unknown)} are not understood")
     places = varying(node, inputs)
-    if not (places == [0] or (len(places) == 1 and rule.varies != "first") or (places and rule.varies == "any")):
+    if places != [0] and not (places and rule.varies == "any"):
         raise unsupported(node, f"inputs {places} vary, expected {rule.varies} and constants beside")
     try:
         return rule.make(node, inputs, rounding)

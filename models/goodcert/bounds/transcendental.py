@@ -233,7 +233,8 @@ def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor
     """((own, sum) of the lower end, of the upper): exp(x_i) and the whole sum, over exp of the largest end.
 
     The sum of k terms is own + (all - i-th), where the difference may err by (k + 1) 2^-53 of all: it is taken
-    k 2^-52 of all in the safe direction.
+    k 2^-52 of all in the safe direction. A sum so small that float64 may have lost whole terms is taken for 0:
+    such a share can be anything up to 1.
     """
     top = x.upper.double().amax(axis, keepdim=True)
     low, high = (x.lower.double() - top).exp(), (x.upper.double() - top).exp()
@@ -241,4 +242,6 @@ def _shares(x: Interval, axis: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor
     error = int(x.lower.shape[axis]) * 2.0**-52
     with_low = low + (all_high - high) + all_high * error
     with_high = high + ((all_low - low) - all_low * error).clamp(min=0)
+    lost = with_high.sqrt().sqrt().sqrt() < 2**-100  # below 2^-800, a number that exporters would not keep
+    with_high = torch.where(lost, 0.0, with_high)
     return (low, with_low), (high, with_high)

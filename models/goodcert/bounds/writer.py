@@ -22,8 +22,9 @@ def write_graph(graph: Graph) -> onnx.ModelProto:
 
 
 def _node(node: Node) -> onnx.NodeProto:
-    attributes, outputs = dict(node.attributes), [node.output]
+    attributes, outputs, name = dict(node.attributes), [node.output], node.name
     if node.op == "Split":  # the other parts get names that nobody reads
         part, parts = attributes.pop("part"), attributes.pop("parts")
         outputs = [node.output if i == part else f"{node.output}/part{i}" for i in range(parts)]
-    return helper.make_node(node.op, node.inputs, outputs, name=node.name, **attributes)
+        name = f"{node.name}/part{part}"  # ONNX Runtime wants no two nodes of one name
+    return helper.make_node(node.op, node.inputs, outputs, name=name, **attributes)

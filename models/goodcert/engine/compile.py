@@ -18,7 +18,7 @@ from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
-from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.rounding import EXACT, FLOAT32
 from goodcert.bounds.writer import write_graph
 from goodcert.engine import canary, rows, selfcheck
 from goodcert.engine.device import resolve
@@ -111,10 +111,11 @@ def _predictor(graph: Graph, threads: int | None) -> Predictor:
 def _evaluate(
     graph: Graph, classes: int, predictor: Predictor, device: torch.device, threads: int | None
 ) -> Callable[[Ball], Evaluation]:
-    node = undefined(graph, pixel_cube(graph))
-    if node:
+    program = prepare(graph, FLOAT32)
+    values = program.trace(pixel_cube(graph))
+    if node := undefined(program, values):
         raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
-    if not within_range(graph, pixel_cube(graph)):
+    if not within_range(graph, values):
         return partial(_beside, predictor, partial(_nothing_guaranteed, classes))
     if device.type == "cpu":
         return OnnxEngine(graph, threads)

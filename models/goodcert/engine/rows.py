@@ -36,6 +36,11 @@ def check_operators(graph: Graph, ranks: Mapping[str, int]) -> None:
         # Broadcasting aligns the last axes: only values of one rank meet row by row.
         own = {ranks[name] for name in node.inputs if name in ranks and name not in graph.constants}
         keeps = KEEPS.get(node.op)
+        if node.op in BOX_BY_BOX:
+            raise EngineError(
+                f"node {node.name!r} ({node.op}): divides by a spread that vanishes on some image, where nothing "
+                "is guaranteed, so no classifier may hold it; goodcert.bounds.interval_outputs bounds single boxes"
+            )
         if keeps is None or len(own) != 1 or not keeps(node, constants, *own):
             raise _coupled(node)
 
@@ -128,6 +133,16 @@ def _repeats(node: Node, inputs: Constants, rank: int) -> bool:
     return len(sizes) < rank or (len(sizes) == rank and sizes[0] == 1)
 
 
+def _resizes(node: Node, inputs: Constants, rank: int) -> bool:
+    """Along the batch by the scale 1, or not at all."""
+    if 0 not in [axis % rank for axis in node.attributes.get("axes", range(rank))]:
+        return True
+    # Resize names a region before its scales since opset 11.
+    scales = inputs[2] if len(inputs) > 2 else inputs[1] if len(inputs) > 1 else None
+    given = node.attributes.get("scales") or ([] if scales is None else scales.tolist())
+    return "axes" not in node.attributes and len(given) == rank and given[0] == 1
+
+
 def _dense(node: Node, inputs: Constants, rank: int) -> bool:
     """Images in rows, weights on the right."""
     weight = inputs[1]
@@ -137,9 +152,9 @@ def _dense(node: Node, inputs: Constants, rank: int) -> bool:
 
 KEEPS: Mapping[str, Keeps] = {
     **dict.fromkeys((
-        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "DepthToSpace", "Elu", "Erf",
-        "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
-        "Identity", "LeakyRelu", "Log", "MaxPool", "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round",
+        "Abs", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Conv", "ConvTranspose", "DepthToSpace", "Elu",
+        "Erf", "Exp", "Floor", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+        "Identity", "LRN", "LeakyRelu", "Log", "MaxPool", "Mish", "Neg", "Reciprocal", "Relu", "Reshape", "Round",
         "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "SpaceToDepth", "Sqrt", "Swish", "Tanh",
         "ThresholdedRelu",
     ), _always),
@@ -148,13 +163,17 @@ KEEPS: Mapping[str, Keeps] = {
     ), _broadcasts),
     **dict.fromkeys((
         "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin",
-        "ReduceSum", "ReduceSumSquare",
+        "ReduceProd", "ReduceSum", "ReduceSumSquare",
     ), _reduces),
-    "Concat": _along(1), "Gather": _along(0), "LogSoftmax": _along(-1), "Softmax": _along(-1), "Split": _along(0),
+    "Concat": _along(1), "Gather": _along(0), "LogSoftmax": _along(-1), "RMSNormalization": _along(-1),
+    "Resize": _resizes, "Upsample": _resizes, "Softmax": _along(-1), "Split": _along(0),
     "Expand": _repeats, "Tile": _repeats,
     "Flatten": lambda node, inputs, rank: node.attributes.get("axis", 1) % rank == 1,
     "Gemm": _dense, "MatMul": _dense,
     "Pad": _pads, "Slice": _slices, "Squeeze": _squeezes, "Transpose": _transposes, "Unsqueeze": _unsqueezes,
 }  # fmt: skip
-"""Operators that classifiers may hold. What is missing (ConvTranspose, whose kernels the canary does not try) is
-bounded by `goodcert.bounds.interval_outputs` alone."""
+"""Operators that classifiers may hold."""
+
+BOX_BY_BOX = frozenset({"GroupNormalization", "InstanceNormalization", "LayerNormalization"})
+"""Operators that are bounded on small boxes only, where the spread of their input stays away from 0: on all images
+together, which a classifier must be admitted for, it does not."""

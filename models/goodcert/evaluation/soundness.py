@@ -121,7 +121,8 @@ def _bounds(layers: Layers, lower: Array, upper: Array, rounding: Rounding) -> E
     margins = MarginModule(net)(*x) if rounding is FLOAT32 else _plain_margins(net, x)
     first, second = np.triu_indices(margins.shape[1], 1)
     differences = -margins[:, second, first], margins[:, first, second]
-    confidences = confidence_lower_bound(margins)[:, None], confidence_upper_bound(margins)[:, None]
+    bounds = confidence_lower_bound(margins.numpy()), confidence_upper_bound(margins.numpy())
+    confidences = [torch.from_numpy(bound)[:, None] for bound in bounds]
     sides = zip(features, differences, confidences, strict=True)
     low, high = (torch.cat(parts, dim=1).numpy().repeat(POINTS, axis=0) for parts in sides)
     return low, high

@@ -1,0 +1,37 @@
+"""Nine published ImageNet classifiers, with random weights: read, bounded, contained, in bounded memory. The three
+lightest always, the others with `scripts/test --slow`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lights import LIGHTEST, NAMES
+
+TESTS = Path(__file__).parent.parent
+
+
+def measured(name: str) -> dict[str, Any]:
+    """In a process of its own, whose memory nothing else has touched."""
+    command = f"import lights; lights.measure({name!r})"
+    environment = {"PYTHONPATH": f"{TESTS}:{':'.join(path for path in sys.path if path)}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in LIGHTEST else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
+def test_a_published_classifier_is_bounded_soundly_and_within_memory(name: str) -> None:
+    result = measured(name)
+    assert result["contained"]
+    point, ball = result["widths"]
+    assert all(width < float("inf") for width in ball)
+    # A share of a softmax that may be anything is as wide as it gets.
+    assert all(a < b or (a >= 1 and b >= 1) for a, b in zip(point, ball, strict=True))
+    assert point[1] < 1e-3  # the first pool, a few layers in
+    assert result["peak"] < 4 * 2**30
