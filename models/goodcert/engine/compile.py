@@ -26,6 +26,7 @@ from goodcert.engine.engine import Bounds, Engine
 from goodcert.engine.errors import EngineError
 from goodcert.engine.onnx_bounds import OnnxBounds
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.tighter import Tighten, Tighter
 
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
@@ -42,7 +43,8 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     shape, classes = _classifier(graph)
     predictor = _predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
-    engine = Engine(predictor, _bounds(graph, classes, target, threads), classes, shape, target.type)
+    bounds = _bounds(graph, classes, target, threads)
+    engine = Engine(predictor, bounds, classes, shape, target.type, _tighter(graph, target))
     selfcheck.check(engine)
     return engine
 
@@ -116,6 +118,14 @@ def _bounds(graph: Graph, classes: int, device: torch.device, threads: int | Non
         return OnnxBounds(graph, threads)
     canary.check_bounds(graph.to(device), device, range(16, 65, 16))
     return EagerBounds(graph, device)
+
+
+def _tighter(graph: Graph, device: torch.device) -> Tighten | str:
+    """Linear bounds, or why there are none: such a graph is served all the same."""
+    try:
+        return Tighter(graph, device)
+    except Unsupported as error:
+        return str(error)
 
 
 def _nothing_guaranteed(classes: int, ball: Ball) -> tuple[NDArray[np.float64], ...]:
