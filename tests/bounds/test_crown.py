@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def layers_of(kind: str, random: np.random.Generator) -> Layers:
         return NETS[kind](random)
     return [
         (random.standard_normal((o, i)).astype(np.float32), random.standard_normal(o).astype(np.float32))
-        for i, o in zip(SIZES, SIZES[1:], strict=False)
+        for i, o in pairwise(SIZES)
     ]
 
 
@@ -157,8 +158,8 @@ def test_float64_without_its_own_share_falls_below_rational_arithmetic(monkeypat
 
 
 def runs(layers: Layers, lower: Array, upper: Array, random: np.random.Generator) -> Iterator[list[Array]]:
-    """What the layers may compute in float32, in orders of summation chosen layer by layer, and in real arithmetic;
-    each run as the list of all pre-activations."""
+    """What the layers may compute in float32, in orders of summation chosen layer by layer, and in real
+    arithmetic; each run as the list of all pre-activations."""
     points = [lower, upper, *(np.where(random.random(lower.size) < 0.5, lower, upper) for _ in range(6))]
     for x in points:
         for _ in range(12):

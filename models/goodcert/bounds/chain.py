@@ -5,8 +5,9 @@ matrix product that it is, so that every number is a sum of products on any devi
 library that mix or shorten operands.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import prod
 from typing import Protocol
 
@@ -192,6 +193,10 @@ class Chain:
     steps: tuple[Affine | Relu, ...]
     outputs: int
 
+    def pairs(self) -> Iterator[tuple[Affine | Relu, Affine | Relu | None]]:
+        """Each step with the one that reads it; None for the last."""
+        return zip_longest(self.steps, self.steps[1:])
+
 
 def chain_of(graph: Graph) -> Chain:
     """The chain that a classifier on images is.
@@ -244,8 +249,8 @@ def _step(
         return _elementwise(node, others, before, after)
     raise unsupported(
         node,
-        "no linear bounds; known are chains of Conv, Gemm, MatMul, BatchNormalization, Relu, reshapes, and sums and "
-        "products with constants",
+        "no linear bounds; known are chains of Conv, Gemm, MatMul, BatchNormalization, Relu, reshapes, and sums "
+        "and products with constants",
     )
 
 
@@ -279,7 +284,8 @@ def _norm(node: Node, inputs: list[Tensor | None], before: Shape) -> Diagonal:
     """At most 8 roundings on a path (rounding.py)."""
     scale, shift, size = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
     places = prod(before[1:])
-    return Diagonal(*(x.repeat_interleave(places) for x in (scale, shift, size)), terms=10)
+    scale, shift, size = (x.repeat_interleave(places) for x in (scale, shift, size))
+    return Diagonal(scale, shift, size, terms=10)
 
 
 def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: Shape) -> Diagonal:
@@ -287,9 +293,7 @@ def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: 
     first = inputs[0] is None
     number = constant_of(node, inputs[1] if first else inputs[0]).double()
     fits = before == after and (number.ndim <= len(before) or number.shape[0] == 1)
-    require(
-        node, fits and (first or node.op != "Div"), "a constant of the same shape for every image, not divided"
-    )
+    require(node, fits and (first or node.op != "Div"), "one constant for all images, that is not divided")
     c = number.expand(1, *before).reshape(-1)
     one, zero = torch.ones_like(c), torch.zeros_like(c)
     scale, shift = {

@@ -12,10 +12,10 @@ made the same way, layer after layer, and intersected with those of interval pro
 
     z = W a + b + delta,   |delta| <= gamma(n) (|W||a| + |b|) + eta,                      (1)
 
-with delta = 0, or by step 1 of rounding.py, where eta < 2^-104; ReLU and reshapes are exact. (For the elementwise
-affine maps n and |b| are those of rounding.py, too.) delta is one more bounded input of each neuron. So whatever is
-proven from (1) in real arithmetic holds for the deployed model itself, in any order of summation: no statement about
-the real-valued network has to be carried over to it.
+with delta = 0, or by step 1 of rounding.py, where eta < 2^-104; ReLU and reshapes are exact. (For elementwise
+affine maps, too: n and what stands for |b| are those of rounding.py.) delta is one more bounded input of each
+neuron. So whatever is proven from (1) in real arithmetic holds for the deployed model itself, in any order of
+summation: no statement about the real-valued network has to be carried over to it.
 
 **Ours.** We compute in float64, u = 2^-53. Let x_max be the larger end of a in size, S = |W| x_max + |b|, and
 
@@ -27,33 +27,34 @@ the real-valued network has to be carried over to it.
     e' = fl(e + A b + |A| D).
 
 *ReLU, backward*, a = max(z, 0), z in [L, U]. Where L >= 0, a = z; where U <= 0, a = 0. Else for A > 0 the line
-a <= s (z - L) is above, as the chord is when s >= U / (U - L), and for A < 0 the line a >= t z is below, for any t in
-[0, 1]: 1 where U >= -L, else 0, which leaves the smaller area (the adaptive choice of the paper). With A' = fl(A s) or A t,
+a <= s (z - L) is above, as the chord is when s >= U / (U - L), and for A < 0 the line a >= t z is below, for any
+t in [0, 1]: 1 where U >= -L, else 0, which leaves the smaller area (the adaptive choice of the paper). With
+A' = fl(A s) or A t,
 
     e' = fl(e + sum over A > 0 of A' (-L) + |A'| rho M),     M = max(|L|, |U|).
 
 s = fl(U / fl(U - L)) (1 + 2^-50) is above the chord: three roundings cost less than 4u.
 *Image*, v in [l, h]:  target <= fl(e + A+ h + A- l + |A| rho |v|_max) + 2^-100.
 
-**Why rho pays for float64.** `chain_of` admits at most 2^19 numbers in a value and in the sum of a neuron, so no path
-through a product has more than m = 2^20 roundings (a transposed convolution: as many as outputs plus kernel positions),
-and it errs by 1.01 m u < 2^-32.98 of its absolute values, in any order, fused or not (Higham, section 3.1). e is a sum
-of fewer than 2^12 numbers (1000 steps), which costs 2^-41 of their absolute values.
-- Intervals: W mu + b, |W| r and S each err by at most 2^-32.98 S, as |mu| and r are at most x_max (1 + u); the centre,
-  the radius and the two ends by a few u of 3 S. Together below 2^-31.2 S.
-- Affine: |A' - A W||a| <= 2^-32.98 |A||W| x_max, A b errs by 2^-32.98 |A||b|, both below 2^-32.98 |A| S in sum; |A| D
-  errs by 2^-31.9 of itself, and gamma <= 1/15; e' errs by 2^-41 of all terms: below 2^-31.8 |A| S.
-- ReLU: |A' - A s||z - L| <= 2.1 u |A'| M, the sum of A' (-L) errs by 2^-32.98 |A'| M: below 2^-32.9 |A'| M.
+**Why rho pays for float64.** `chain_of` admits at most 2^19 numbers in a value and in the sum of a neuron, so no
+path through a product has more than m = 2^20 roundings (a transposed convolution: as many as outputs plus kernel
+positions), and it errs by 1.01 m u < 2^-32.98 of its absolute values, in any order, fused or not (Higham, section
+3.1). e is a sum of fewer than 2^12 numbers (1000 steps), which costs 2^-41 of their absolute values.
+- Intervals: W mu + b, |W| r and S each err by at most 2^-32.98 S, as |mu| and r are at most x_max (1 + u); centre,
+  radius and the two ends by a few u of 3 S. Together below 2^-31.2 S.
+- Affine: |A' - A W||a| <= 2^-32.98 |A||W| x_max, and A b errs by 2^-32.98 |A||b|, in sum at most 2^-32.98 |A| S;
+  |A| D errs by 2^-31.9 of itself, and gamma <= 1/15; e' by 2^-41 of all terms. Together below 2^-31.8 |A| S.
+- ReLU: |A' - A s||z - L| <= 2.1 u |A'| M, and the sum of A' (-L) errs by 2^-32.98 |A'| M: below 2^-32.9 |A'| M.
 - Image: below 2^-32.9 |A||v|_max.
 All are less than half of the share rho = 2^-30 that D, and the last term of each e', hold for them; the other half
 pays for the roundings of that share itself. What A loses in underflow, at most 2^-1022 for each of fewer than 2^60
-operations, meets values below 2^93 (rounding.py, "No overflow") and enters e, which is never multiplied: far below the
-2^-100 of the image step. Overflow gives infinities and NaN, which are taken for no bound at all. U is never so small
-that s underflows: it is the sum of a number of at least 2^-100 and another, so it is 0 or above 2^-160.
+operations, meets values below 2^93 (rounding.py, "No overflow") and enters e, which is never multiplied: far below
+the 2^-100 of the image step. Overflow gives infinities and NaN, which are taken for no bound at all. U is never so
+small that s underflows: it is the sum of a number of at least 2^-100 and another, so it is 0 or above 2^-160.
 
-**The induction.** The box of the image holds every point of the ball (ball.py). If a's box holds every run, then so
-does z's by intervals; x_max, L and U are those of boxes made before. A linear bound only uses boxes that hold, so
-its result holds, and so does the intersection of two that hold.
+**The induction.** The box of the image holds every point of the ball (ball.py). If a's box holds every run, then
+so does z's by intervals; x_max, L and U are those of boxes made before. A linear bound only uses boxes that hold,
+so its result holds, and so does the intersection of two that hold.
 
 The margins are f_k - f_l at the output, all K^2 - K rows: A = e_k - e_l, in which |A| D is the sum of what the two
 logits, rounded each for itself, can lose.
@@ -135,9 +136,10 @@ class Crown:
         image = Interval(lower.double().flatten(), upper.double().flatten())
         steps, _ = self._walk(image)
         classes = self._chain.outputs
-        first, second = (~torch.eye(classes, dtype=torch.bool, device=lower.device)).nonzero(as_tuple=True)
+        pairs = (~torch.eye(classes, dtype=torch.bool, device=lower.device)).nonzero()
         margins = image.lower.new_zeros(classes, classes)
-        for k, j in zip(first.split(self._rows), second.split(self._rows), strict=True):
+        for start in range(0, len(pairs), self._rows):
+            k, j = pairs[start : start + self._rows].T
             rows = image.lower.new_zeros(len(k), classes)
             each = torch.arange(len(k), device=lower.device)
             rows[each, k], rows[each, j] = 1.0, -1.0
@@ -156,8 +158,8 @@ class Crown:
         """Forward: every step made ready for the boxes that it meets."""
         steps: list[Step] = []
         boxes: list[Interval] = []
-        box, following = image, [*self._chain.steps[1:], None]
-        for step, gamma, after in zip(self._chain.steps, self._gammas, following, strict=True):
+        box = image
+        for (step, after), gamma in zip(self._chain.pairs(), self._gammas, strict=True):
             if isinstance(step, Relu):
                 steps.append(ReluStep.on(box, self._share))
                 box = Interval(box.lower.clamp(min=0), box.upper.clamp(min=0))
@@ -205,7 +207,7 @@ def _interval(step: AffineStep, box: Interval) -> Interval:
 def cost(chain: Chain) -> int:
     """Products for one image in the worst case."""
     below, total, rectified = 0, 0, False
-    for step, after in zip(chain.steps, [*chain.steps[1:], None], strict=True):
+    for step, after in chain.pairs():
         if isinstance(step, Relu):
             rectified = True
             continue

@@ -31,8 +31,8 @@ class Certificates:
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
     def undecided(self, threshold: float) -> NDArray[np.bool_]:
-        """(N,): rejected, but not provably. Only these can a tighter bound move to `out_of_distribution_certified`;
-        accepted images are left alone, as their lower bounds hardly ever certify and they are most of the traffic."""
+        """(N,): rejected, but not provably, which a tighter bound can change. Accepted images do not count: lower
+        bounds hardly ever certify them, and they are most of the traffic."""
         return np.asarray((self.confidence <= threshold) & (self.confidence_upper_bound > threshold))
 
     def possible(self) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """The search for the certified radius: the largest epsilon whose bound was found at or below the threshold.
 
-A decimal digit a pass. The bound grows with epsilon but for rounding, so the answer is the last of the numbers in a
-row that hold; whatever it is, its own bound was evaluated, and that of a larger ball covers every smaller one.
+A decimal digit a pass. The bound grows with epsilon but for rounding, so the answer is the last of the numbers in
+a row that hold; whatever it is, its own bound was evaluated, and that of a larger ball covers every smaller one.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -26,12 +26,12 @@ def search() -> Search:
     held = _row((yield [n / 10 for n in range(WIDTH)]))
     if held == 0:
         return None
-    best = held - 1
-    for scale in (10**digits for digits in range(2, DIGITS + 1)):
-        best *= 10
+    best, scale = held - 1, 10
+    for _ in range(DIGITS - 1):
+        best, scale = best * 10, scale * 10
         if best < scale:
             best += _row((yield [(best + n) / scale for n in range(1, 10)]))
-    return best / 10**DIGITS
+    return best / scale
 
 
 def _row(certified: Sequence[bool]) -> int:

@@ -32,9 +32,7 @@ def check(engine: Engine, seed: int = 0) -> None:
     if "crown" in engine.methods:
         few = images[:_CROWN_IMAGES]
         certificates = engine.certify(few, _CROWN_EPSILON, "crown")
-        _require(
-            bool(certificates.sound().all()), "crown: lower bound, confidence and upper bound are out of order"
-        )
+        _require(bool(certificates.sound().all()), "crown: the bounds and the confidence are out of order")
         _check_agreement(engine, few, _CROWN_EPSILON, certificates, seed)
 
 
