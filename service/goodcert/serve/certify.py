@@ -89,9 +89,7 @@ class Certifier:
         prepared = around(question.radius.certified)
         self._metrics.stages["decode",].observe(perf_counter() - started)
         answer = await self._answer(model, prepared, question.method, deadline)
-        largest = (
-            await self._largest(model, around, question.radius, answer, deadline) if question.search else None
-        )
+        largest = await self._largest(model, around, question, answer, deadline)
         certificate = _issue(model, image, question.radius, prepared.scope, answer, largest)
         self._metrics.record_answer(model.name, certificate.verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
@@ -124,8 +122,8 @@ class Certifier:
             raise DeadlineExceeded from error
 
     async def _answer(self, model: ServedModel, prepared: Prepared, method: Method, deadline: float) -> Answer:
-        """By `method`; auto asks crown about what ibp leaves undecided, and keeps ibp's answer, which holds as well,
-        where crown does not come back within half of the time that is left."""
+        """By `method`; auto asks crown where ibp leaves a rejected image uncertified, and keeps the answer of ibp,
+        which holds as well, where crown does not come back within half of the time that is left."""
         model.require_method(method)
         crown = model.crown_batcher
         if method == "crown" and crown is not None:
@@ -144,14 +142,14 @@ class Certifier:
         self,
         model: ServedModel,
         around: Callable[[float], Prepared],
-        radius: Radius,
+        question: Question,
         answer: Answer,
         deadline: float,
     ) -> float | None:
         """The largest epsilon that ibp finds certified, or the one that was asked about where its own bound, by
-        whatever method, reaches further; None where there is none."""
+        whatever method, reaches further; None where there is none, or none is wanted."""
         threshold = model.metadata.threshold
-        if answer.confidence > threshold:
+        if not question.search or answer.confidence > threshold:
             return None
         steps = search()
         tried = next(steps)
@@ -162,7 +160,8 @@ class Certifier:
                 tried = steps.send([each.upper <= threshold for each in answers])
             except StopIteration as end:
                 found = [end.value] if end.value is not None else []
-                return max([*found, radius.told] if answer.upper <= threshold else found, default=None)
+                own = [question.radius.told] if answer.upper <= threshold else []
+                return max(found + own, default=None)
 
     async def _ask(self, model: ServedModel, batcher: ImageBatcher, prepared: Prepared, deadline: float) -> Answer:
         size_bytes = sum(array.nbytes for array in prepared.ball)

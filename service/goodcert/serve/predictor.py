@@ -50,7 +50,7 @@ class Answer:
     lower: float
     upper: float
     possible: tuple[int, ...]
-    method: str = "ibp"
+    method: str
 
 
 def predict(engine: Engine, batch: Sequence[Prepared], method: Method = "ibp") -> list[Answer | EngineUnsound]:

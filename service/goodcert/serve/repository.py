@@ -36,8 +36,8 @@ class Refused:
 
 @dataclass(eq=False)
 class ServedModel:
-    """A model that answers. `sha256` is of its file. `sound` turns False once and stays so. What asks for crown has
-    a queue of its own, as it takes a thousand times longer; None where the model has no linear bounds."""
+    """A model that answers. `sha256` is of its file. `sound` turns False once and stays so. crown_batcher: a queue
+    of its own for what takes a hundred times longer; None where the model has no linear bounds."""
 
     name: str
     version: str

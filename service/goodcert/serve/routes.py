@@ -43,7 +43,8 @@ _CERTIFY: dict[str, Any] = {
             "in": "query",
             "required": False,
             "description": "How the bound is computed: by interval propagation (ibp, the default), by linear "
-            "bounds, tighter and far slower (crown), or by these where ibp leaves a rejected image uncertified (auto).",
+            "bounds, tighter and far slower (crown), or by them where ibp leaves a rejected image uncertified "
+            "(auto).",
             "schema": {"type": "string", "enum": list(METHODS)},
         },
         {
