@@ -42,3 +42,11 @@ def test_a_bound_is_never_shown_lower_and_a_confidence_never_higher_than_it_is()
 def test_columns_are_aligned() -> None:
     lines = render([Row("a.png", "7", "0.9", "1.0", "in_distribution")]).split("\n")
     assert lines[0].index("prediction") == lines[1].index("7")
+
+
+def test_the_certified_radius_is_a_column_only_where_it_was_asked_for() -> None:
+    row = Row("a.png", "7", "0.9", "1.0", "out_of_distribution_certified", "0.1234")
+    assert "radius" not in render([row])
+    heading, line = render([row], radius=True).split("\n")
+    assert heading.endswith("certified radius")
+    assert line.endswith("0.1234")

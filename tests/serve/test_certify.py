@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
 from goodcert.serve.metrics import Metrics
+from goodcert.serve.predictor import predict
 from goodcert.serve.repository import Loader
 from goodcert.serve.verdict import Verdict
 
@@ -138,30 +140,26 @@ def test_auto_asks_crown_where_ibp_rejects_and_cannot_certify(make_heart, png):
     assert (ibp.answer.method, auto.answer.method) == ("ibp", "crown")
 
 
-@pytest.mark.parametrize("threshold", [0.01, 1.0])
-def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, threshold):
+@pytest.mark.parametrize(("threshold", "slack"), [(0.01, 10.0), (0.999, 0.0)])
+def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, threshold, slack):
     heart = make_heart(threshold=threshold)
-    heart.model.engine.slack = 10.0
+    heart.model.engine.slack = slack
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
     assert heart.model.engine.crowned == 0
 
 
-def test_auto_keeps_the_answer_of_ibp_where_crown_does_not_come_back_in_time(make_heart, png):
+def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
     heart = undecided(make_heart(), png)
-    heart.model.engine.crown_gate.clear()
-    (certificate,) = heart.run(png, method="auto", seconds=0.4)
-    heart.model.engine.crown_gate.set()
+    heart.model.crown_batcher = Batcher(partial(predict, heart.model.engine, method="crown"), Limits(max_items=0))
+    (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
     assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION
     assert heart.metrics.registry.get_sample_value("goodcert_crown_missed_total") == 1
 
 
 def test_crown_past_its_deadline_is_given_up(make_heart, png):
-    heart = make_heart()
-    heart.model.engine.crown_gate.clear()
-    (error,) = heart.run(png, method="crown", seconds=0.2)
-    heart.model.engine.crown_gate.set()
+    (error,) = make_heart().run(png, method="crown", seconds=-1)
     assert isinstance(error, DeadlineExceeded)
 
 

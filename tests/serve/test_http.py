@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
@@ -349,6 +350,19 @@ class TestMethods:
             assert service.certify(png).json()["method"] == "ibp"
             engine.crown_gate.set()
             assert slow.result(30).json()["method"] == "crown"
+
+    def test_auto_answers_with_ibp_where_crown_takes_more_than_half_of_the_time(
+        self, start, png, tmp_path, write_model
+    ):
+        write_model(tmp_path / "models", threshold=0.999)
+        with start(request_timeout_ms=1000) as service:
+            engine = service.engines[0]
+            engine.slack, engine.crown_gate = 10.0, threading.Event()
+            answer = service.certify(png, params={"method": "auto"}).json()
+            engine.crown_gate.set()
+            assert engine.crowned == 1
+            assert (answer["method"], answer["verdict"]) == ("ibp", "out_of_distribution")
+            assert service.metric("goodcert_crown_missed_total") == 1
 
     def test_crown_on_a_model_without_linear_bounds_is_refused_and_auto_is_not(self, start, png, fake_compile):
         fake_compile.methods = ("ibp",)
