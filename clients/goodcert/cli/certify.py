@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         choices=["ibp", "crown", "auto"],
-        help="bounds by ibp (default), by crown, tighter and slower, or by crown where it is needed",
+        help="bounds by ibp (default), by crown, tighter and slower, or by crown where needed",
     )
     parser.add_argument("--radius", action="store_true", help="show the largest certified epsilon, too")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
