@@ -58,14 +58,14 @@ def ordinary(metadata: Metadata, folder: Path, epsilons: tuple[float, ...]) -> S
     exposure, Hendrycks et al., 2019), without any bound; its threshold as that of every model."""
     torch.manual_seed(0)
     images, labels = benchmarks.load("mnist_train", metadata, folder)
-    assert labels is not None  # noqa: S101  the digits have them
+    targets = torch.from_numpy(np.asarray(labels))
     net = build("S", metadata.input_shape, len(metadata.labels))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     order = torch.randperm(len(images) - _HELD_OUT)
     for step in range(STEPS):
-        rows = order[step * _BATCH : (step + 1) * _BATCH].numpy()
+        rows = order[step * _BATCH : (step + 1) * _BATCH]
         noise = uniform_noise(_BATCH, metadata.input_shape, seed=step)
-        fits = F.cross_entropy(net(_pixels(images[rows])), torch.from_numpy(labels[rows]))
+        fits = F.cross_entropy(net(_pixels(images[rows.numpy()])), targets[rows])
         loss = fits - net(_pixels(noise)).log_softmax(dim=1).mean()
         optimizer.zero_grad()
         loss.backward()
