@@ -74,8 +74,9 @@ RHO = 2.0**-30
 CHUNK = 2**22
 """Numbers in the largest array of one step: rows of coefficients are taken back that many at once (32 MiB; four
 such arrays live at a time)."""
-MAX_COST = 2**38
-"""Products for one image in the worst case, all neurons undecided: more would take minutes a CPU core."""
+MAX_COST = 2**34
+"""Products for one image in the worst case, all neurons open: some ten seconds of a CPU core. The S networks need
+2^30 to 2^32; M would need 2^37, L 2^43."""
 
 
 @dataclass(frozen=True)
