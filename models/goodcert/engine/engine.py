@@ -59,7 +59,7 @@ class Engine:
     ) -> Certificates:
         """Certificates of images (N, C, H, W): uint8, or float32 in [0, 1]; epsilon in [0, 1], one or (N,).
 
-        method: `ibp`; `crown`, which is tighter and a thousand times slower; or `auto`, crown for the images that
+        method: `ibp`; `crown`, which is tighter and hundreds of times slower; or `auto`, crown for the images that
         ibp leaves undecided at `threshold` (`Certificates.undecided`), where the model has it.
         Raises ValueError for images of another shape, dtype or range, or another epsilon or method, and
         EngineError, by node and operator, for `crown` where the model has none.
