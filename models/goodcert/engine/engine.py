@@ -48,7 +48,12 @@ class Engine:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that this model has; `auto`, which takes what there is, always works."""
-        return ("ibp",) if isinstance(self._tighten, str) else ("ibp", "crown")
+        return ("ibp", "crown") if self.without_crown is None else ("ibp",)
+
+    @property
+    def without_crown(self) -> str | None:
+        """Why this model has no linear bounds, by node and operator; None where it has them."""
+        return self._tighten if isinstance(self._tighten, str) else None
 
     def certify(
         self,
