@@ -50,3 +50,11 @@ def test_operators_are_listed_with_what_their_rules_do(capsys: pytest.CaptureFix
     assert "increasing" in lines["Clip"]
     assert "(max, min)" in lines["Clip"]
     assert " any " in lines["Add"]
+
+
+def test_the_certified_radius_is_a_column_only_where_it_was_asked_for() -> None:
+    row = Row("a.png", "7", "0.9", "1.0", "out_of_distribution_certified", "0.1234")
+    assert "radius" not in render([row])
+    heading, line = render([row], radius=True).split("\n")
+    assert heading.endswith("certified radius")
+    assert line.endswith("0.1234")

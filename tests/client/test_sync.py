@@ -106,6 +106,12 @@ def test_epsilon_goes_out_without_an_exponent_and_text_as_it_is(epsilon: str | f
     assert _asked_for_certificate(epsilon=epsilon).url.params["epsilon"] == text
 
 
+def test_method_and_radius_are_asked_for_only_when_given():
+    params = _asked_for_certificate(method="auto", radius=True).url.params
+    assert dict(params) == {"method": "auto", "radius": "true"}
+    assert not _asked_for_certificate(radius=False).url.params
+
+
 @pytest.mark.parametrize("epsilon", [5e-324, 2.0**-30, 0.1 + 0.2, 1.0])
 def test_epsilon_keeps_every_bit(epsilon: float):
     assert float(plain_decimal(epsilon)) == epsilon

@@ -25,13 +25,14 @@ def inner_box(images: NDArray[np.uint8], epsilon: float) -> tuple[torch.Tensor, 
     return torch.from_numpy(lower), torch.from_numpy(upper)
 
 
+@pytest.mark.parametrize("method", ["ibp", "crown"])
 @pytest.mark.parametrize("epsilon", [0.005, 0.03, 0.3])
-def test_no_attack_finds_a_confidence_above_the_bound(epsilon: float, device: str) -> None:
+def test_no_attack_finds_a_confidence_above_the_bound(epsilon: float, method: engine.Method, device: str) -> None:
     random = np.random.default_rng(0)
     model = classifier(seed=6)
     images = random.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
     images[::4] = images[::4, :, :1, :1]
-    certificates = engine.compile(model, device=device, threads=1).certify(images, epsilon)
+    certificates = engine.compile(model, device=device, threads=1).certify(images, epsilon, method)
     program, (lower, upper) = prepare(read_graph(model), EXACT), inner_box(images, epsilon)
 
     x = lower + torch.from_numpy(random.random(images.shape, dtype=np.float32)) * (upper - lower)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from goodcert import engine
 from goodcert.bounds.ball import Ball
-from goodcert.engine import Certificates, Engine, EngineError
+from goodcert.engine import Certificates, Engine, EngineError, Method
 from goodcert.engine.engine import Evaluation
 from goodcert.engine.selfcheck import check
 from graphs import classifier
@@ -24,8 +24,8 @@ class Sabotaged(Engine):
         super().__init__(honest.logits, honest.evaluate, honest.classes, honest.input_shape, device)
         self._harm = harm
 
-    def certify_balls(self, ball: Ball) -> Certificates:
-        return self._harm(super().certify_balls(ball), ball)
+    def certify_balls(self, ball: Ball, method: Method = "ibp", threshold: float | None = None) -> Certificates:
+        return self._harm(super().certify_balls(ball, method, threshold), ball)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,12 @@ from goodcert.training.export import threshold
 def certificates(confidence: list[float], bound: list[float]) -> Certificates:
     n = len(confidence)
     return Certificates(
-        np.zeros(n, np.int64), np.array(confidence), np.full(n, 0.5), np.array(bound), np.zeros((n, 2, 2))
+        np.zeros(n, np.int64),
+        np.array(confidence),
+        np.full(n, 0.5),
+        np.array(bound),
+        np.zeros((n, 2, 2)),
+        np.full(n, "ibp"),
     )
 
 

@@ -98,6 +98,7 @@ def test_inspect_accepts_the_default_model() -> None:
     answer = goodcert("inspect", str(zoo.folder() / "mnist-good100/1/model.onnx"))
     assert answer.returncode == 0
     assert "GOOD_100" in answer.stdout
+    assert "bound methods: ibp, crown" in answer.stdout
 
 
 def test_bench_engine_prints_a_table_of_ratios() -> None:

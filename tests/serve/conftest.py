@@ -27,7 +27,8 @@ class FakeEngine:
     """A linear classifier in float64 whose bounds are exact up to a stated slack.
 
     gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs.
-    break_guarantee: answer with a bound below the confidence. fail: raise.
+    break_guarantee: answer with a bound below the confidence. fail: raise. slack: how much looser the margins of
+    ibp are than those of crown. crown_gate, crown_entered: the same for crown. crowned: how many images it had.
     """
 
     classes: int
@@ -38,30 +39,44 @@ class FakeEngine:
     batches: list[int] = field(default_factory=list)
     break_guarantee: bool = False
     fail: bool = False
+    methods: tuple[str, ...] = ("ibp", "crown")
+    slack: float = 0.0
+    crown_gate: threading.Event = field(default_factory=threading.Event)
+    crown_entered: threading.Event = field(default_factory=threading.Event)
+    crowned: int = 0
 
     def __post_init__(self):
         self.gate.set()
+        self.crown_gate.set()
         size = int(np.prod(self.input_shape))
         self._weights = np.random.default_rng(7).normal(size=(self.classes, size))
 
-    def certify_balls(self, ball):
-        self.batches.append(len(ball.point))
-        self.entered.set()
-        assert self.gate.wait(30), "the test never opened the gate"
+    def certify_balls(self, ball, method="ibp"):
+        if method == "crown":
+            self.crowned += len(ball.point)
+            self.crown_entered.set()
+            assert self.crown_gate.wait(30), "the test never opened the gate of crown"
+        else:
+            self.batches.append(len(ball.point))
+            self.entered.set()
+            assert self.gate.wait(30), "the test never opened the gate"
         if self.fail:
             raise RuntimeError("secret text of the engine")
-        return self._certificates(*(array.reshape(len(array), -1).astype(np.float64) for array in ball))
+        arrays = (array.reshape(len(array), -1).astype(np.float64) for array in ball)
+        return self._certificates(*arrays, method)
 
-    def _certificates(self, point, lower, upper):
+    def _certificates(self, point, lower, upper, method):
         logits = self._affine(point, self._weights)
-        margins = self._margins((lower + upper) / 2, (upper - lower) / 2)
+        looser = self.slack * (1 - np.eye(self.classes)) if method == "ibp" else 0
+        margins = self._margins((lower + upper) / 2, (upper - lower) / 2) + looser
         confidence = np.exp(-_logsumexp(logits - logits.max(1, keepdims=True)))
         upper_bound = np.minimum(np.exp(-_logsumexp(-margins)).max(1) * (1 + 1e-9), 1)
         lower_bound = np.exp(-_logsumexp(margins.transpose(0, 2, 1))).max(1) * (1 - 1e-9)
         lower_bound = np.maximum(lower_bound, 1 / self.classes)
         if self.break_guarantee:
             upper_bound = confidence / 2
-        return Certificates(logits.argmax(1), confidence, lower_bound, upper_bound, margins)
+        methods = np.full(len(logits), method)
+        return Certificates(logits.argmax(1), confidence, lower_bound, upper_bound, margins, methods)
 
     def _margins(self, centre, radius):
         differences = self._weights[:, None] - self._weights[None]
@@ -142,6 +157,7 @@ class FakeCompile:
 
     def __init__(self):
         self.engines = []
+        self.methods = ("ibp", "crown")
 
     def __call__(self, model, **_):
         if model.graph.name == "refuse":
@@ -150,7 +166,7 @@ class FakeCompile:
             raise RuntimeError("secret text of the compiler")
         dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
         classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-        self.engines.append(FakeEngine(classes, tuple(dims)))
+        self.engines.append(FakeEngine(classes, tuple(dims), methods=self.methods))
         return self.engines[-1]
 
 

@@ -1,16 +1,20 @@
 """The heart, without HTTP."""
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
 from goodcert.serve.batching import Batcher, Limits
-from goodcert.serve.certify import INLINE_PIXELS, Certifier, parse_radius
-from goodcert.serve.errors import DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
+from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
+from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
 from goodcert.serve.metrics import Metrics
+from goodcert.serve.predictor import predict
 from goodcert.serve.repository import Loader
+from goodcert.serve.verdict import Verdict
 
 
 class Heart:
@@ -18,17 +22,17 @@ class Heart:
 
     def __init__(self, root, make_engine):
         self.metrics = Metrics(CollectorRegistry())
-        self.repository = Loader(make_engine, "cpu", None, lambda work: Batcher(work, Limits())).load(root)
+        self.repository = Loader(make_engine, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(root)
         self.model = self.repository.get("tiny")
         self.certifier = Certifier(16_000_000, self.metrics)
 
-    def run(self, *uploads, seconds=30.0, epsilon="0.01"):
+    def run(self, *uploads, seconds=30.0, epsilon="0.01", method="ibp", search=False):
         """Certify uploads at once; a list of certificates or errors."""
 
         async def all_of_them():
             deadline = asyncio.get_running_loop().time() + seconds
-            radius = parse_radius(epsilon)
-            tasks = [self.certifier.certify(upload, self.model, radius, deadline) for upload in uploads]
+            question = Question(parse_radius(epsilon), method, search)
+            tasks = [self.certifier.certify(upload, self.model, question, deadline) for upload in uploads]
             return await asyncio.gather(*tasks, return_exceptions=True)
 
         return asyncio.run(all_of_them())
@@ -42,7 +46,8 @@ class Heart:
 def make_heart(tmp_path, write_model, fake_compile):
     made = []
 
-    def make(**changes):
+    def make(methods=("ibp", "crown"), **changes):
+        fake_compile.methods = methods
         write_model(tmp_path / "models", **changes)
         made.append(Heart(tmp_path / "models", fake_compile))
         return made[-1]
@@ -109,3 +114,99 @@ def test_every_certificate_leaves_its_trace_in_the_metrics(make_heart, png):
     assert value("goodcert_confidence_sum", {"model": "tiny"}) == certificate.answer.confidence
     for stage in ("decode", "total"):
         assert value("goodcert_stage_seconds_count", {"stage": stage}) == 1
+
+
+def undecided(heart, png):
+    """The heart with a model that rejects the image, which ibp cannot certify and crown can."""
+    (plain,) = heart.run(png)
+    heart.model.metadata = replace(heart.model.metadata, threshold=(1 + plain.answer.upper) / 2)
+    heart.model.engine.slack = 10.0
+    return heart
+
+
+def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
+    heart = make_heart()
+    first, second = heart.run(png, png, method="crown")
+    assert first.answer.method == second.answer.method == "crown"
+    assert heart.model.engine.crowned == 2
+    assert heart.model.engine.batches == []
+
+
+def test_auto_asks_crown_where_ibp_rejects_and_cannot_certify(make_heart, png):
+    heart = undecided(make_heart(), png)
+    (ibp,), (auto,) = heart.run(png), heart.run(png, method="auto")
+    assert ibp.verdict == Verdict.OUT_OF_DISTRIBUTION
+    assert auto.verdict == Verdict.OUT_OF_DISTRIBUTION_CERTIFIED
+    assert (ibp.answer.method, auto.answer.method) == ("ibp", "crown")
+
+
+@pytest.mark.parametrize(("threshold", "slack"), [(0.01, 10.0), (0.999, 0.0)])
+def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, threshold, slack):
+    heart = make_heart(threshold=threshold)
+    heart.model.engine.slack = slack
+    (certificate,) = heart.run(png, method="auto")
+    assert certificate.answer.method == "ibp"
+    assert heart.model.engine.crowned == 0
+
+
+def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
+    heart = undecided(make_heart(), png)
+    heart.model.crown_batcher = Batcher(partial(predict, heart.model.engine, method="crown"), Limits(max_items=0))
+    (certificate,) = heart.run(png, method="auto")
+    assert certificate.answer.method == "ibp"
+    assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION
+    assert heart.metrics.registry.get_sample_value("goodcert_crown_missed_total") == 1
+
+
+def test_crown_past_its_deadline_is_given_up(make_heart, png):
+    (error,) = make_heart().run(png, method="crown", seconds=-1)
+    assert isinstance(error, DeadlineExceeded)
+
+
+def test_a_model_without_linear_bounds_refuses_crown_and_auto_falls_back(make_heart, png):
+    heart = undecided(make_heart(methods=("ibp",)), png)
+    (refused,), (certificate,) = heart.run(png, method="crown"), heart.run(png, method="auto")
+    assert isinstance(refused, CrownUnavailable)
+    assert certificate.answer.method == "ibp"
+
+
+def test_an_unsound_answer_of_crown_ends_the_models_service(make_heart, png):
+    heart = make_heart()
+    heart.model.engine.break_guarantee = True
+    (error,) = heart.run(png, method="crown")
+    assert isinstance(error, EngineUnsound)
+    assert not heart.model.sound
+
+
+def test_the_bound_at_the_certified_radius_is_at_most_the_threshold_and_just_beyond_is_not(make_heart, png):
+    heart = make_heart(threshold=0.999)
+    (certificate,) = heart.run(png, search=True)
+    radius = certificate.certified_radius
+    assert 0 < radius < 1
+    at, beyond = (heart.run(png, epsilon=f"{e:.4f}")[0] for e in (radius, radius + 1e-4))
+    assert at.answer.upper <= 0.999 < beyond.answer.upper
+
+
+def test_there_is_no_radius_where_the_model_vouches_and_none_is_searched(make_heart, png):
+    heart = make_heart(threshold=0.01)
+    (certificate,) = heart.run(png, search=True)
+    assert certificate.certified_radius is None
+    assert heart.model.engine.batches == [1]
+
+
+def test_there_is_no_radius_where_not_even_0_is_certified(make_heart, png):
+    heart = undecided(make_heart(), png)
+    (certificate,) = heart.run(png, search=True)
+    assert certificate.certified_radius is None
+
+
+def test_an_epsilon_that_crown_certifies_is_a_radius_even_where_ibp_finds_less(make_heart, png):
+    heart = undecided(make_heart(), png)
+    (certificate,) = heart.run(png, method="crown", search=True, epsilon="0.01")
+    assert certificate.certified_radius == 0.01
+
+
+def test_a_search_asks_for_a_digit_at_a_time_in_shared_batches(make_heart, png):
+    heart = make_heart(threshold=0.999)
+    heart.run(png, search=True)
+    assert heart.model.engine.batches == [1, 11, 9, 9, 9]

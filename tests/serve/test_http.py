@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
@@ -119,8 +120,9 @@ class TestBadInput:
         [
             ("epsilon=0.1&epsilon=0.2", "repeated_parameter"),
             ("eps=0.1", "unknown_parameter"),
-            ("radius=true", "unknown_parameter"),
-            ("method=crown", "method_not_offered"),
+            ("radius=yes", "bad_radius"),
+            ("radius=true&radius=true", "repeated_parameter"),
+            ("method=alpha", "method_not_offered"),
         ],
     )
     def test_a_query_that_cannot_be_meant_is_refused(self, service, png, query, code):
@@ -318,13 +320,65 @@ class TestMetrics:
         assert "goodcert_build_info{" in text
 
 
+class TestMethods:
+    def test_crown_says_so_and_certifies_more(self, service, png):
+        service.engines[0].slack = 1.0
+        ibp = service.certify(png).json()
+        crown = service.certify(png, params={"method": "crown"}).json()
+        assert (ibp["method"], crown["method"]) == ("ibp", "crown")
+        assert crown["confidence_upper_bound"] < ibp["confidence_upper_bound"]
+        assert crown["confidence"] == ibp["confidence"]
+
+    def test_the_card_lists_the_methods(self, service):
+        assert service.client.get("/v1/models/tiny").json()["bound_methods"] == ["ibp", "crown", "auto"]
+
+    def test_the_certified_radius_is_null_unless_asked_for(self, service, png):
+        assert service.certify(png).json()["certified_radius"] is None
+        assert service.certify(png, params={"radius": "false"}).json()["certified_radius"] is None
+
+    def test_every_image_of_a_form_gets_its_radius(self, service, png):
+        bodies = service.certify_form([png] * 9, params={"radius": "true"}).json()["certificates"]
+        alone = service.certify(png, params={"radius": "true"}).json()["certified_radius"]
+        assert [body["certified_radius"] for body in bodies] == [alone] * 9
+
+    def test_a_slow_crown_does_not_hold_up_ibp(self, service, png):
+        engine = service.engines[0]
+        engine.crown_gate.clear()
+        with ThreadPoolExecutor(1) as thread:
+            slow = thread.submit(service.certify, png, params={"method": "crown"})
+            assert engine.crown_entered.wait(30)
+            assert service.certify(png).json()["method"] == "ibp"
+            engine.crown_gate.set()
+            assert slow.result(30).json()["method"] == "crown"
+
+    def test_auto_answers_with_ibp_where_crown_takes_more_than_half_of_the_time(
+        self, start, png, tmp_path, write_model
+    ):
+        write_model(tmp_path / "models", threshold=0.999)
+        with start(request_timeout_ms=1000) as service:
+            engine = service.engines[0]
+            engine.slack, engine.crown_gate = 10.0, threading.Event()
+            answer = service.certify(png, params={"method": "auto"}).json()
+            engine.crown_gate.set()
+            assert engine.crowned == 1
+            assert (answer["method"], answer["verdict"]) == ("ibp", "out_of_distribution")
+            assert service.metric("goodcert_crown_missed_total") == 1
+
+    def test_crown_on_a_model_without_linear_bounds_is_refused_and_auto_is_not(self, start, png, fake_compile):
+        fake_compile.methods = ("ibp",)
+        with start() as service:
+            assert_problem(service.certify(png, params={"method": "crown"}), 422, "crown_unavailable")
+            assert service.certify(png, params={"method": "auto"}).json()["method"] == "ibp"
+            assert service.client.get("/v1/models/tiny").json()["bound_methods"] == ["ibp", "auto"]
+
+
 class TestDocumentation:
     def test_openapi_tells_the_bodies_and_the_query(self, service):
         paths = service.client.get("/openapi.json").json()["paths"]
         post = paths["/v1/models/{model}/certify"]["post"]
         assert "multipart/form-data" in post["requestBody"]["content"]
         assert "image/png" in post["requestBody"]["content"]
-        assert [parameter["name"] for parameter in post["parameters"]] == ["model", "epsilon", "method"]
+        assert [parameter["name"] for parameter in post["parameters"]] == ["model", "epsilon", "method", "radius"]
         assert "application/problem+json" in post["responses"]["default"]["content"]
 
     def test_the_documentation_page_is_there(self, service):

@@ -27,7 +27,7 @@ class Fixed:
     def __init__(self, certificates):
         self.certificates = certificates
 
-    def certify_balls(self, _):
+    def certify_balls(self, *_):
         return self.certificates
 
 
@@ -37,13 +37,14 @@ TWO = Certificates(
     confidence_lower_bound=np.array([0.8, 0.5]),
     confidence_upper_bound=np.array([0.95, 0.7]),
     margins=np.array([[[0, 3.0], [-1, 0]], [[0, 1.0], [1, 0]]]),
+    method=np.array(["ibp", "crown"]),
 )
 
 
 def test_answers_come_back_in_order_as_plain_numbers(batch):
     assert predict(Fixed(TWO), batch[:2]) == [
-        Answer(0, 0.9, 0.8, 0.95, (0,)),
-        Answer(1, 0.6, 0.5, 0.7, (0, 1)),
+        Answer(0, 0.9, 0.8, 0.95, (0,), "ibp"),
+        Answer(1, 0.6, 0.5, 0.7, (0, 1), "crown"),
     ]
 
 
@@ -66,7 +67,7 @@ def test_an_image_gets_the_same_answer_alone_and_in_any_batch(batch, make_engine
 def test_one_unsound_image_is_an_error_in_its_own_place(batch, broken):
     first, second = predict(Fixed(replace(TWO, **broken)), batch[:2])
     assert isinstance(first, EngineUnsound)
-    assert second == Answer(1, 0.6, 0.5, 0.7, (0, 1))
+    assert second == Answer(1, 0.6, 0.5, 0.7, (0, 1), "crown")
 
 
 def test_too_few_rows_fail_the_batch(batch):

@@ -16,7 +16,7 @@ def load(fake_compile):
     made = []
 
     def load_it(root):
-        repository = Loader(fake_compile, "cpu", None, lambda work: Batcher(work, Limits())).load(root)
+        repository = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(root)
         made.append(repository)
         return repository
 

@@ -18,21 +18,21 @@ from goodcert.serve.verdict import Verdict
 def certificate(make_metadata, make_engine):
     model = ServedModel("tiny", "1", make_metadata(), "ab", make_engine(), None)
     image = Decoded(np.zeros((4, 6), np.uint8), "PNG", 6, 4, "cd", True)
-    answer = Answer(1, 0.9, 0.25, 1.0, (0, 1))
+    answer = Answer(1, 0.9, 0.25, 1.0, (0, 1), "crown")
     moment = datetime(2024, 2, 3, 4, 5, 6, 70, tzinfo=UTC)
     radius = Radius(0.3, 0.30000000000000004)
-    return Certificate("0f", model, image, radius, "upload", answer, Verdict.IN_DISTRIBUTION, moment)
+    return Certificate("0f", model, image, radius, "upload", answer, Verdict.IN_DISTRIBUTION, 0.1234, moment)
 
 
 def test_a_certificate_on_the_wire_is_this_to_the_byte(certificate):
     assert json.dumps(certificate_body(certificate)) == (
         '{"id": "0f", "model": {"name": "tiny", "version": "1", "sha256": "ab"}, '
         '"image": {"sha256": "cd", "format": "PNG", "width": 6, "height": 4}, '
-        '"epsilon": 0.3, "norm": "linf", "scope": "upload", "method": "ibp", '
+        '"epsilon": 0.3, "norm": "linf", "scope": "upload", "method": "crown", '
         '"prediction": {"index": 1, "label": "b"}, '
         '"confidence": 0.9, "confidence_upper_bound": 1.0, "confidence_lower_bound": 0.25, '
         '"possible_labels": ["a", "b"], "threshold": 0.7, "verdict": "in_distribution", '
-        '"certified_radius": null, "issued_at": "2024-02-03T04:05:06.000070Z", '
+        '"certified_radius": 0.1234, "issued_at": "2024-02-03T04:05:06.000070Z", '
         f'"engine": {{"version": "{version()}", "device": "cpu"}}}}'
     )
 

@@ -14,6 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="PNG, JPEG, WebP or BMP files")
     parser.add_argument("--model", default="mnist-good100", help="which model (default: mnist-good100)")
     parser.add_argument("--epsilon", metavar="E", help="radius in [0, 1] (default: the model's)")
+    parser.add_argument(
+        "--method",
+        choices=["ibp", "crown", "auto"],
+        help="bounds by ibp (default), by crown, tighter and slower, or by crown where needed",
+    )
+    parser.add_argument("--radius", action="store_true", help="show the largest certified epsilon, too")
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the service (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print each certificate as one line of JSON")
     parser.epilog = "An API key is read from the environment variable GOODCERT_API_KEY."
@@ -34,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         for path, certificate in certified:
             print(json.dumps({"file": str(path), **certificate.raw}))
     elif certified:
-        print(render([Row.of(path.name, certificate) for path, certificate in certified]))
+        print(render([Row.of(path.name, certificate) for path, certificate in certified], radius=options.radius))
     for path, reason in failed:
         print(f"goodcert certify: {path}: {reason}", file=sys.stderr)
     return 1 if failed else 0
@@ -43,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
 def _certificate(client: Client, path: Path, options: argparse.Namespace) -> Certificate | Exception:
     """The certificate, or why there is none: one bad image does not end the others."""
     try:
-        return client.certify(path, model=options.model, epsilon=options.epsilon)
+        return client.certify(
+            path, model=options.model, epsilon=options.epsilon, method=options.method, radius=options.radius
+        )
     except (GoodcertError, OSError) as error:
         return error

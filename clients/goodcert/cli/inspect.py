@@ -24,6 +24,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{options.file}: cannot be bounded: {error}")
         return 1
     print(f"{options.file}: can be bounded; input {compiled.input_shape}, {compiled.classes} classes")
+    print(f"bound methods: {', '.join(compiled.methods)}{_without_crown(compiled)}")
     print(_metadata(options.file))
     return 0
 
@@ -38,6 +39,10 @@ def _operators() -> str:
 
 def _rule(row: Entry) -> str:
     return f"{row.does} ({', '.join(row.attributes)})" if row.attributes else row.does
+
+
+def _without_crown(compiled: engine.Engine) -> str:
+    return "" if compiled.without_crown is None else f"; no crown: {compiled.without_crown}"
 
 
 def _metadata(path: Path) -> str:

@@ -15,6 +15,7 @@ class Row(NamedTuple):
     confidence: str
     guaranteed_bound: str
     verdict: str
+    certified_radius: str = ""
 
     @classmethod
     def of(cls, image: str, certificate: Certificate) -> Self:
@@ -24,6 +25,7 @@ class Row(NamedTuple):
             digits(certificate.confidence, up=False),
             digits(certificate.confidence_upper_bound, up=True),
             certificate.verdict,
+            "none" if certificate.certified_radius is None else str(certificate.certified_radius),
         )
 
 
@@ -33,9 +35,11 @@ def digits(value: float, *, up: bool) -> str:
     return str(Decimal(value).quantize(Decimal("0.000001"), rounding=rounding))
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The rows under their headings, columns aligned."""
-    lines = [Row(*(name.replace("_", " ") for name in Row._fields)), *rows]
+def render(rows: Sequence[Row], *, radius: bool = False) -> str:
+    """The rows under their headings, columns aligned; with the certified radius where it was asked for."""
+    columns = len(Row._fields) if radius else len(Row._fields) - 1
+    headings = Row(*(name.replace("_", " ") for name in Row._fields))
+    lines = [line[:columns] for line in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -65,9 +65,10 @@ class EngineInfo:
 class Certificate:
     """A prediction with a guarantee: no image within `epsilon` is given a confidence above the upper bound.
 
-    `epsilon` and `certified_radius` (None where it was not searched) are l-infinity distances in pixels scaled
-    to [0, 1]. The confidences and the `threshold` are softmax probabilities. `scope` is "upload" where the
-    guarantee covers the pixels of the uploaded image, "model_input" where it covers only what the model saw.
+    `epsilon` and `certified_radius` (None where it was not asked for, or where not even epsilon 0 is certified)
+    are l-infinity distances in pixels scaled to [0, 1]. `method` is what gave the bounds, "ibp" or "crown". The
+    confidences and the `threshold` are softmax probabilities. `scope` is "upload" where the guarantee covers the
+    pixels of the uploaded image, "model_input" where it covers only what the model saw.
     `verdict` is "in_distribution" or "out_of_distribution", either one with "_certified" where nothing
     within epsilon can change it. `possible_labels` are the labels that can win within epsilon.
     `raw` is the whole JSON object, with whatever a newer service adds.

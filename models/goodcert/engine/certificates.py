@@ -15,6 +15,7 @@ class Certificates:
     confidence: (N,) float64, the largest softmax probability at the image itself.
     confidence_lower_bound, confidence_upper_bound: (N,) float64, guaranteed over the whole ball.
     margins: (N, K, K) float64, guaranteed upper bounds on f_k - f_l over the ball; the diagonal is 0.
+    method: (N,) str, what gave the bounds: `ibp`, or `crown`, which holds the better of both.
     """
 
     index: NDArray[np.int64]
@@ -22,11 +23,17 @@ class Certificates:
     confidence_lower_bound: NDArray[np.float64]
     confidence_upper_bound: NDArray[np.float64]
     margins: NDArray[np.float64]
+    method: NDArray[np.str_]
 
     @classmethod
     def concatenate(cls, parts: Sequence["Certificates"]) -> "Certificates":
         """One record for several batches, in order."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+
+    def undecided(self, threshold: float) -> NDArray[np.bool_]:
+        """(N,): rejected, but not provably, which a tighter bound can change. Accepted images do not count: lower
+        bounds hardly ever certify them, and they are most of the traffic."""
+        return np.asarray((self.confidence <= threshold) & (self.confidence_upper_bound > threshold))
 
     def possible(self) -> NDArray[np.bool_]:
         """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""

@@ -27,6 +27,7 @@ from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.tighter import Tighten, Tighter
 
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
@@ -44,7 +45,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     predictor = _predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
     evaluate = _evaluate(graph, classes, predictor, target, threads)
-    engine = Engine(predictor, evaluate, classes, shape, target.type)
+    engine = Engine(predictor, evaluate, classes, shape, target.type, _tighter(graph, target))
     selfcheck.check(engine)
     return engine
 
@@ -125,6 +126,14 @@ def _evaluate(
 
 def _beside(predictor: Predictor, margins: Callable[[Ball], NDArray[np.float64]], ball: Ball) -> Evaluation:
     return Evaluation(predictor(ball.point), margins(ball))
+
+
+def _tighter(graph: Graph, device: torch.device) -> Tighten | str:
+    """Linear bounds, or why there are none: such a graph is served all the same."""
+    try:
+        return Tighter(graph, device)
+    except Unsupported as error:
+        return str(error)
 
 
 def _nothing_guaranteed(classes: int, ball: Ball) -> NDArray[np.float64]:

@@ -10,6 +10,8 @@ from goodcert.engine.errors import EngineError
 
 BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
 _EPSILONS = (0.0, 0.01, 0.1)
+_CROWN_EPSILON, _CROWN_IMAGES = 0.001, 2
+"""Little, as linear bounds take their time where many neurons are open."""
 
 
 def check(engine: Engine, seed: int = 0) -> None:
@@ -27,6 +29,11 @@ def check(engine: Engine, seed: int = 0) -> None:
         if engine.bit_identical:
             _check_batches(engine, images, epsilon, certificates)
     _check_predictions(engine, images)
+    if "crown" in engine.methods:
+        few = images[:_CROWN_IMAGES]
+        certificates = engine.certify(few, _CROWN_EPSILON, "crown")
+        _require(bool(certificates.sound().all()), "crown: the bounds and the confidence are out of order")
+        _check_agreement(engine, few, _CROWN_EPSILON, certificates, seed)
 
 
 def _images(engine: Engine, count: int, seed: int) -> NDArray[np.float32]:

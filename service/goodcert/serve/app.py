@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loader = Loader(
-            make_engine or _engine_compile(), settings.device, settings.threads, _batchers(settings, metrics)
+            make_engine or _engine_compile(), settings.device, settings.threads, *_batchers(settings, metrics)
         )
         repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
         _describe(repository, metrics)
@@ -94,11 +95,16 @@ def _lifespan(
     return lifespan
 
 
-def _batchers(settings: Settings, metrics: Metrics) -> MakeBatcher:
+def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBatcher]:
+    """For ibp, and for crown, which does one image after another: nobody need wait for a neighbour's."""
     limits = Limits(
         settings.max_batch, settings.max_queue_items, settings.max_queue_bytes, settings.batch_wait_ms / 1000
     )
-    return lambda work: Batcher(work, limits, metrics.record_run)
+    alone = replace(limits, max_batch=1, wait_seconds=0)
+    return (
+        lambda work: Batcher(work, limits, metrics.record_run),
+        lambda work: Batcher(work, alone, metrics.record_crown),
+    )
 
 
 def _describe(repository: Repository, metrics: Metrics) -> None:
@@ -112,7 +118,7 @@ def _describe(repository: Repository, metrics: Metrics) -> None:
 
 
 def _waiting(versions: list[ServedModel]) -> int:
-    return sum(len(model.batcher) for model in versions)
+    return sum(len(batcher) for model in versions for batcher in model.batchers)
 
 
 def _is_sound(model: ServedModel) -> float:

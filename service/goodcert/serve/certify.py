@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +15,14 @@ from PIL import Image
 
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
+from goodcert.engine import Method
+from goodcert.engine.radius import search
 from goodcert.serve.decode import Decoded, decode, open_image
-from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound
+from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.predictor import Answer
-from goodcert.serve.preprocess import Prepared, Scope, prepare
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.preprocess import Prepared, Scope, balls
+from goodcert.serve.repository import ImageBatcher, ServedModel
 from goodcert.serve.verdict import Verdict, judge
 
 # Up to here decoding takes less time than a thread hop and the wait for it are worth.
@@ -34,6 +37,14 @@ class Radius(NamedTuple):
     certified: float
 
 
+class Question(NamedTuple):
+    """What is asked about an image. search: whether the certified radius is wanted, too."""
+
+    radius: Radius
+    method: Method = "ibp"
+    search: bool = False
+
+
 @dataclass(frozen=True)
 class Certificate:
     """Everything about one answer, before it is given a shape for the wire."""
@@ -45,6 +56,7 @@ class Certificate:
     scope: Scope
     answer: Answer
     verdict: Verdict
+    certified_radius: float | None
     issued_at: datetime
 
 
@@ -66,17 +78,19 @@ class Certifier:
         # As many as cores: more would only hold more decoded images in memory at once.
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
 
-    async def certify(self, upload: bytes, model: ServedModel, radius: Radius, deadline: float) -> Certificate:
+    async def certify(self, upload: bytes, model: ServedModel, question: Question, deadline: float) -> Certificate:
         """The certificate of one upload; `deadline` is a time of the event loop's clock.
 
-        Raises ServeError: ImageRefused, Overload, EngineFault, ModelUnavailable.
+        Raises ServeError: ImageRefused, Overload, EngineFault, ModelUnavailable, CrownUnavailable.
         """
         started = perf_counter()
         model.require_sound()
-        image, prepared = await self._prepare(upload, model.metadata, radius.certified, deadline)
+        image, around = await self._prepare(upload, model.metadata, deadline)
+        prepared = around(question.radius.certified)
         self._metrics.stages["decode",].observe(perf_counter() - started)
-        answer = await self._ask(model, prepared, deadline)
-        certificate = _issue(model, image, radius, prepared.scope, answer)
+        answer = await self._answer(model, prepared, question.method, deadline)
+        largest = await self._largest(model, around, question, answer, deadline)
+        certificate = _issue(model, image, question.radius, prepared.scope, answer, largest)
         self._metrics.record_answer(model.name, certificate.verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
         return certificate
@@ -85,15 +99,15 @@ class Certifier:
         self._threads.shutdown(cancel_futures=True)
 
     async def _prepare(
-        self, upload: bytes, metadata: Metadata, epsilon: float, deadline: float
-    ) -> tuple[Decoded, Prepared]:
+        self, upload: bytes, metadata: Metadata, deadline: float
+    ) -> tuple[Decoded, Callable[[float], Prepared]]:
         """Small images here and now, large ones in a thread, so that they do not hold up the others."""
 
-        def work(image: Image.Image) -> tuple[Decoded, Prepared]:
+        def work(image: Image.Image) -> tuple[Decoded, Callable[[float], Prepared]]:
             decoded = decode(upload, image)
-            return decoded, prepare(decoded, metadata, epsilon)
+            return decoded, balls(decoded, metadata)
 
-        def work_on_large() -> tuple[Decoded, Prepared]:
+        def work_on_large() -> tuple[Decoded, Callable[[float], Prepared]]:
             return work(open_image(upload, self._max_pixels))
 
         # The header of a small file says whether it unfolds into a large image.
@@ -107,10 +121,52 @@ class Certifier:
         except TimeoutError as error:
             raise DeadlineExceeded from error
 
-    async def _ask(self, model: ServedModel, prepared: Prepared, deadline: float) -> Answer:
+    async def _answer(self, model: ServedModel, prepared: Prepared, method: Method, deadline: float) -> Answer:
+        """By `method`; auto asks crown where ibp leaves a rejected image uncertified, and keeps the answer of ibp,
+        which holds as well, where crown does not come back within half of the time that is left."""
+        model.require_method(method)
+        crown = model.crown_batcher
+        if method == "crown" and crown is not None:
+            return await self._ask(model, crown, prepared, deadline)
+        answer = await self._ask(model, model.batcher, prepared, deadline)
+        if method != "auto" or crown is None or _verdict(model, answer) is not Verdict.OUT_OF_DISTRIBUTION:
+            return answer
+        now = asyncio.get_running_loop().time()
+        try:
+            return await self._ask(model, crown, prepared, now + (deadline - now) / 2)
+        except (QueueFull, DeadlineExceeded):
+            self._metrics.crown_missed.inc()
+            return answer
+
+    async def _largest(
+        self,
+        model: ServedModel,
+        around: Callable[[float], Prepared],
+        question: Question,
+        answer: Answer,
+        deadline: float,
+    ) -> float | None:
+        """The largest epsilon that ibp finds certified, or the one that was asked about where its own bound, by
+        whatever method, reaches further; None where there is none, or none is wanted."""
+        threshold = model.metadata.threshold
+        if not question.search or answer.confidence > threshold:
+            return None
+        steps = search()
+        tried = next(steps)
+        while True:
+            asked = (self._ask(model, model.batcher, around(epsilon), deadline) for epsilon in tried)
+            answers = await asyncio.gather(*asked)
+            try:
+                tried = steps.send([each.upper <= threshold for each in answers])
+            except StopIteration as end:
+                found = [end.value] if end.value is not None else []
+                own = [question.radius.told] if answer.upper <= threshold else []
+                return max(found + own, default=None)
+
+    async def _ask(self, model: ServedModel, batcher: ImageBatcher, prepared: Prepared, deadline: float) -> Answer:
         size_bytes = sum(array.nbytes for array in prepared.ball)
         try:
-            answer = await model.batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
+            answer = await batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
         except EngineUnsound as error:
             self._metrics.unsound.inc()
             model.condemn(error)
@@ -119,7 +175,13 @@ class Certifier:
         return answer
 
 
-def _issue(model: ServedModel, image: Decoded, radius: Radius, scope: Scope, answer: Answer) -> Certificate:
+def _issue(
+    model: ServedModel, image: Decoded, radius: Radius, scope: Scope, answer: Answer, largest: float | None
+) -> Certificate:
+    verdict = _verdict(model, answer)
+    return Certificate(uuid4().hex, model, image, radius, scope, answer, verdict, largest, datetime.now(UTC))
+
+
+def _verdict(model: ServedModel, answer: Answer) -> Verdict:
     threshold = model.metadata.threshold
-    verdict = judge(answer.lower, answer.confidence, answer.upper, len(answer.possible), threshold)
-    return Certificate(uuid4().hex, model, image, radius, scope, answer, verdict, datetime.now(UTC))
+    return judge(answer.lower, answer.confidence, answer.upper, len(answer.possible), threshold)

@@ -22,6 +22,8 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadRadius
+│   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
 │   └── UnknownParameter
@@ -125,6 +127,14 @@ class QueryRefused(ServeError):
 
 class BadEpsilon(QueryRefused):
     """Epsilon is no decimal number in [0, 1]."""
+
+
+class BadRadius(QueryRefused):
+    """Whether the certified radius is asked for is neither true nor false."""
+
+
+class CrownUnavailable(QueryRefused):
+    """The model has no linear bounds."""
 
 
 class MethodNotOffered(QueryRefused):

@@ -71,7 +71,7 @@ class Metrics:
         self.stages = self._many(
             Histogram,
             "goodcert_stage_seconds",
-            "Seconds in a stage: decode, queue and total per image, engine per batch.",
+            "Seconds in a stage: decode, queue, crown and total per image, engine per batch.",
             "stage",
             buckets=_SECONDS,
         )
@@ -88,6 +88,11 @@ class Metrics:
             "Guaranteed upper bound on the confidence.",
             "model",
             buckets=_CONFIDENCES,
+        )
+        self.crown_missed = self._one(
+            Counter,
+            "goodcert_crown_missed_total",
+            "Images that auto answered with the bound of ibp for want of time or room for crown.",
         )
         self.unsound = self._one(
             Counter,
@@ -116,6 +121,12 @@ class Metrics:
         queue = self.stages["queue",]
         for seconds in run.waited_seconds:
             queue.observe(seconds)
+
+    def record_crown(self, run: Run) -> None:
+        """CROWN has bounded an image."""
+        self.stages["crown",].observe(run.engine_seconds)
+        for seconds in run.waited_seconds:
+            self.stages["queue",].observe(seconds)
 
     def record_answer(self, model: str, verdict: str, confidence: float, upper: float) -> None:
         """An image has its certificate."""

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from goodcert.bounds.ball import Ball
+from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.errors import EngineFailed, EngineUnsound
 from goodcert.serve.preprocess import Prepared
@@ -25,7 +26,11 @@ class Engine(Protocol):
 
     @property
     def device(self) -> str: ...
-    def certify_balls(self, ball: Ball) -> Certificates:
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """`ibp`, and `crown` where the model has it."""
+
+    def certify_balls(self, ball: Ball, method: Method = "ibp") -> Certificates:
         """Certify a batch of balls, float32 (N, C, H, W)."""
 
 
@@ -37,18 +42,20 @@ class Compile(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the engine says about one image; `possible` are the classes that can win inside the ball."""
+    """What the engine says about one image; `possible` are the classes that can win inside the ball, `method` is
+    what gave the bounds."""
 
     index: int
     confidence: float
     lower: float
     upper: float
     possible: tuple[int, ...]
+    method: str
 
 
-def predict(engine: Engine, batch: Sequence[Prepared]) -> list[Answer | EngineUnsound]:
+def predict(engine: Engine, batch: Sequence[Prepared], method: Method = "ibp") -> list[Answer | EngineUnsound]:
     """One answer per image, in order; EngineUnsound in the place of one that contradicts itself."""
-    certificates = engine.certify_balls(_stack(batch))
+    certificates = engine.certify_balls(_stack(batch), method)
     if len(certificates.index) != len(batch):
         raise EngineFailed(f"got {len(certificates.index)} answers, expected {len(batch)}")
     return _unstack(certificates)
@@ -67,11 +74,12 @@ def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
         certificates.confidence_lower_bound.tolist(),
         certificates.confidence_upper_bound.tolist(),
         certificates.possible(),
+        certificates.method.tolist(),
         strict=True,
     )
     return [
-        Answer(index, confidence, lower, upper, tuple(np.flatnonzero(possible).tolist()))
+        Answer(index, confidence, lower, upper, tuple(np.flatnonzero(possible).tolist()), method)
         if sound
         else EngineUnsound(f"lower {lower!r}, confidence {confidence!r}, upper {upper!r}")
-        for sound, index, confidence, lower, upper, possible in rows
+        for sound, index, confidence, lower, upper, possible, method in rows
     ]

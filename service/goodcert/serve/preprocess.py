@@ -11,6 +11,7 @@ most D, in any order. Every D below 2^53 is exact in float64, and so is N; `_den
 What remains is the one division N / D, whose result is at most 1 and errs by at most 2^-53: `ERROR`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -43,16 +44,21 @@ class Prepared:
 
 def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:
     """The ball of radius `epsilon`, in [0, 1], around `image` at the model's input. Raises WrongSize."""
+    return balls(image, metadata)(epsilon)
+
+
+def balls(image: Decoded, metadata: Metadata) -> Callable[[float], Prepared]:
+    """From epsilon, in [0, 1], to the ball around `image` at the model's input, resized once. Raises WrongSize."""
     resized = (image.height, image.width) != (metadata.height, metadata.width)
     if resized and metadata.resize == "none":
         raise WrongSize(f"got {image.width}x{image.height}, expected {metadata.width}x{metadata.height}")
     scope: Scope = "upload" if image.exact else "model_input"
     mixes = image.pixels.ndim == 3 and metadata.color == "grey"
     if image.pixels.dtype == np.uint8 and not resized and not mixes:
-        ball = around_bytes(_planes(image.pixels.astype(np.uint8, copy=False)), epsilon)
-    else:
-        ball = around_reals(_values(image, metadata), epsilon, ERROR)
-    return Prepared(_with_channels(ball, metadata.channels), scope)
+        planes = _planes(image.pixels.astype(np.uint8, copy=False))
+        return lambda epsilon: Prepared(_with_channels(around_bytes(planes, epsilon), metadata.channels), scope)
+    values = _values(image, metadata)
+    return lambda epsilon: Prepared(_with_channels(around_reals(values, epsilon, ERROR), metadata.channels), scope)
 
 
 def _planes(pixels: NDArray[T]) -> NDArray[T]:

@@ -104,14 +104,21 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BadEpsilon: Problem(
         422, "bad_epsilon", "Bad epsilon", "Give epsilon as one plain decimal in [0, 1], such as 0.3."
     ),
+    errors.BadRadius: Problem(422, "bad_radius", "Bad radius", "Give radius as true or false."),
+    errors.CrownUnavailable: Problem(
+        422,
+        "crown_unavailable",
+        "CROWN unavailable",
+        "This model has no linear bounds, as its card says; use ibp, or auto, which takes what there is.",
+    ),
     errors.MethodNotOffered: Problem(
-        422, "method_not_offered", "Method not offered", "The only bound method offered is ibp."
+        422, "method_not_offered", "Method not offered", "The bound methods are ibp, crown and auto."
     ),
     errors.RepeatedParameter: Problem(
         422, "repeated_parameter", "Repeated parameter", "Give every query parameter at most once."
     ),
     errors.UnknownParameter: Problem(
-        422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon and method."
+        422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon, method and radius."
     ),
     errors.EngineFailed: Problem(
         500,

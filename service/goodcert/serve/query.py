@@ -1,22 +1,28 @@
 """The query of a certify request: what may be asked, each thing at most once."""
 
 from collections.abc import Sequence
+from typing import cast, get_args
 
-from goodcert.serve.certify import Radius, parse_radius
-from goodcert.serve.errors import MethodNotOffered, RepeatedParameter, UnknownParameter
+from goodcert.engine import Method
+from goodcert.serve.certify import Question, parse_radius
+from goodcert.serve.errors import BadRadius, MethodNotOffered, RepeatedParameter, UnknownParameter
 
-METHODS = ("ibp",)
-PARAMETERS = ("epsilon", "method")
+METHODS: tuple[str, ...] = get_args(Method)
+PARAMETERS = ("epsilon", "method", "radius")
+SEARCH = {"true": True, "false": False}
 
 
-def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Radius:
-    """The radius to certify. Raises QueryRefused."""
+def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Question:
+    """What is asked of every image of the request. Raises QueryRefused."""
     given = dict(items)
     unknown = given.keys() - set(PARAMETERS)
     if unknown:
         raise UnknownParameter(f"{sorted(unknown)}")
     if len(given) < len(items):
         raise RepeatedParameter
-    if given.get("method", METHODS[0]) not in METHODS:
+    method, search = given.get("method", "ibp"), given.get("radius", "false")
+    if method not in METHODS:
         raise MethodNotOffered
-    return parse_radius(given.get("epsilon", default_epsilon))
+    if search not in SEARCH:
+        raise BadRadius
+    return Question(parse_radius(given.get("epsilon", default_epsilon)), cast(Method, method), SEARCH[search])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from goodcert.artifact import Artifact, Metadata, read
 from goodcert.bounds.ball import parse_epsilon
+from goodcert.engine import Method
 from goodcert.serve.batching import Batcher
-from goodcert.serve.errors import UnknownModel, UnsoundModel
+from goodcert.serve.errors import CrownUnavailable, UnknownModel, UnsoundModel
 from goodcert.serve.predictor import Answer, Compile, Engine, predict
 from goodcert.serve.preprocess import Prepared
 from goodcert.serve.settings import SettingsError
@@ -35,7 +36,8 @@ class Refused:
 
 @dataclass(eq=False)
 class ServedModel:
-    """A model that answers. `sha256` is of its file. `sound` turns False once and stays so."""
+    """A model that answers. `sha256` is of its file. `sound` turns False once and stays so. crown_batcher: a queue
+    of its own for what takes a hundred times longer; None where the model has no linear bounds."""
 
     name: str
     version: str
@@ -44,6 +46,7 @@ class ServedModel:
     engine: Engine
     batcher: ImageBatcher
     sound: bool = True
+    crown_batcher: ImageBatcher | None = None
 
     def condemn(self, reason: object) -> None:
         """Take the model out of service: it contradicted itself, so nothing it says may be believed."""
@@ -53,6 +56,15 @@ class ServedModel:
     def require_sound(self) -> None:
         if not self.sound:
             raise UnsoundModel(f"{self.name} version {self.version}")
+
+    def require_method(self, method: Method) -> None:
+        """Raises CrownUnavailable."""
+        if method == "crown" and self.crown_batcher is None:
+            raise CrownUnavailable(f"{self.name} version {self.version}")
+
+    @property
+    def batchers(self) -> list[ImageBatcher]:
+        return [batcher for batcher in (self.batcher, self.crown_batcher) if batcher is not None]
 
 
 class Repository:
@@ -94,7 +106,8 @@ class Repository:
     async def close(self) -> None:
         """Let every model finish what it has."""
         for model in self.all():
-            await model.batcher.close()
+            for batcher in model.batchers:
+                await batcher.close()
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,7 @@ class Loader:
     device: str
     threads: int | None
     make_batcher: MakeBatcher
+    make_crown_batcher: MakeBatcher
 
     def load(self, root: Path) -> Repository:
         """Every model under `root`. Raises SettingsError when there is no such folder."""
@@ -127,8 +141,10 @@ class Loader:
         engine = self.compile(artifact.model, device=self.device, threads=self.threads)
         _require_agreement(artifact, engine)
         batcher = self.make_batcher(partial(predict, engine))
+        has_crown = "crown" in engine.methods
+        crown = self.make_crown_batcher(partial(predict, engine, method="crown")) if has_crown else None
         log.info("model %s version %s is served on %s", name, version, engine.device)
-        return ServedModel(name, version, artifact.metadata, artifact.sha256, engine, batcher)
+        return ServedModel(name, version, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
 
 
 def _scan(root: Path) -> Iterator[tuple[str, str, Path]]:

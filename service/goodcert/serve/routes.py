@@ -8,11 +8,12 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from goodcert.engine.radius import WIDTH
 from goodcert.serve import schemas
-from goodcert.serve.certify import Radius
+from goodcert.serve.certify import Question
 from goodcert.serve.errors import NotReady, ServeError
 from goodcert.serve.forms import FORM, PART, RAW, images_of, media_type, read_body
-from goodcert.serve.query import METHODS, parse_query
+from goodcert.serve.query import METHODS, SEARCH, parse_query
 from goodcert.serve.repository import ServedModel
 from goodcert.serve.service import Service, service_of
 from goodcert.serve.settings import Settings
@@ -41,8 +42,17 @@ _CERTIFY: dict[str, Any] = {
             "name": "method",
             "in": "query",
             "required": False,
-            "description": "How the bound is computed.",
+            "description": "How the bound is computed: by interval propagation (ibp, the default), by linear "
+            "bounds, tighter and far slower (crown), or by them where ibp leaves a rejected image uncertified "
+            "(auto).",
             "schema": {"type": "string", "enum": list(METHODS)},
+        },
+        {
+            "name": "radius",
+            "in": "query",
+            "required": False,
+            "description": "Whether to search the largest certified epsilon (by ibp), too.",
+            "schema": {"type": "string", "enum": list(SEARCH)},
         },
     ],
     "requestBody": {
@@ -122,25 +132,26 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
     deadline = asyncio.get_running_loop().time() + service.settings.request_timeout_ms / 1000
     model = service.repository.get(name, version)
     model.require_sound()
-    radius = parse_query(request.query_params.multi_items(), model.metadata.epsilon)
+    question = parse_query(request.query_params.multi_items(), model.metadata.epsilon)
+    model.require_method(question.method)
     content_type = request.headers.get("content-type", "")
     is_form = media_type(content_type) == FORM
     body = await read_body(request, deadline)
     if not is_form:
-        return _json(schemas.certificate_body(await service.certifier.certify(body, model, radius, deadline)))
+        return _json(schemas.certificate_body(await service.certifier.certify(body, model, question, deadline)))
     images = images_of(body, content_type)
-    return _json({"certificates": await _certify_each(service, images, model, radius, deadline)})
+    return _json({"certificates": await _certify_each(service, images, model, question, deadline)})
 
 
 async def _certify_each(
-    service: Service, images: list[bytes], model: ServedModel, radius: Radius, deadline: float
+    service: Service, images: list[bytes], model: ServedModel, question: Question, deadline: float
 ) -> list[dict[str, Any]]:
     """One entry per image, in order; a queue's worth at most at once, so that a form never crowds itself out."""
-    at_once = _at_once(service.settings, model)
+    at_once = _at_once(service.settings, model, balls=WIDTH if question.search else 1)
 
     async def one(image: bytes) -> dict[str, Any]:
         try:
-            return schemas.certificate_body(await service.certifier.certify(image, model, radius, deadline))
+            return schemas.certificate_body(await service.certifier.certify(image, model, question, deadline))
         except ServeError as error:
             return {"error": service.answers.body(error)}
 
@@ -150,9 +161,10 @@ async def _certify_each(
     return entries
 
 
-def _at_once(settings: Settings, model: ServedModel) -> int:
-    image_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
-    return max(1, min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // image_bytes))
+def _at_once(settings: Settings, model: ServedModel, balls: int) -> int:
+    ball_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
+    most = min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
+    return max(1, most // balls)
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -61,7 +61,9 @@ class CertificateBody(_Wire):
     scope: Literal["upload", "model_input"] = Field(
         description="Whether the ball is around the pixels of the upload, or only around what the model saw."
     )
-    method: Literal["ibp"]
+    method: Literal["ibp", "crown"] = Field(
+        description="What gave the bounds: interval propagation, or linear bounds (the better of both)."
+    )
     prediction: Prediction
     confidence: float
     confidence_upper_bound: float
@@ -69,7 +71,10 @@ class CertificateBody(_Wire):
     possible_labels: list[str] = Field(description="The labels that can win inside the ball.")
     threshold: float
     verdict: Verdict
-    certified_radius: float | None
+    certified_radius: float | None = Field(
+        description="The largest epsilon whose bound was found at or below the threshold, to four decimals; null "
+        "where `radius` was not asked for, and where not even epsilon 0 is certified."
+    )
     issued_at: str
     engine: EngineInfo
 
@@ -135,6 +140,7 @@ class CardBody(_Wire):
     epsilon: str
     threshold: float
     method: str
+    bound_methods: list[str] = Field(description="What `method` may be in a certify request.")
     recipe: dict[str, Any]
     results: dict[str, Any]
     engine: EngineInfo
@@ -176,7 +182,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "epsilon": certificate.radius.told,
         "norm": "linf",
         "scope": certificate.scope,
-        "method": "ibp",
+        "method": answer.method,
         "prediction": {"index": answer.index, "label": labels[answer.index]},
         "confidence": answer.confidence,
         "confidence_upper_bound": answer.upper,
@@ -184,7 +190,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "possible_labels": [labels[index] for index in answer.possible],
         "threshold": model.metadata.threshold,
         "verdict": certificate.verdict.value,
-        "certified_radius": None,
+        "certified_radius": certificate.certified_radius,
         "issued_at": certificate.issued_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "engine": _engine_body(model),
     }
@@ -211,6 +217,7 @@ def card_body(versions: list[ServedModel]) -> dict[str, Any]:
         "epsilon": about.epsilon,
         "threshold": about.threshold,
         "method": about.method,
+        "bound_methods": [*model.engine.methods, "auto"],
         "recipe": dict(about.recipe),
         "results": dict(about.results),
         "engine": _engine_body(model),
