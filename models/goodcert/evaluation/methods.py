@@ -39,7 +39,7 @@ class Subject:
 @dataclass(frozen=True)
 class Row:
     """certified: percent of `rejected` images (confidence at most the threshold) that are so on the whole ball.
-    milliseconds: of CPU time per image, which a busy machine changes least. Both in the order of `METHODS`."""
+    milliseconds: of CPU time per image, which others on the machine hardly change. Both as in `METHODS`."""
 
     name: str
     epsilon: float
