@@ -80,9 +80,7 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, tuple[Size, ...]]:
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which large constants are inputs: inference reads their shapes alone, and would copy them
-    thrice.
-    """
+    """A copy in which large constants are inputs: inference reads their shapes alone, but would copy them."""
     graph = model.graph
     large = [init for init in graph.initializer if prod(init.dims) > LARGE]
     if not large:
