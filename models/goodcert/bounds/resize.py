@@ -2,7 +2,8 @@
 
 Where an output reads from is a coordinate that a runtime computes in float32, by the formula of the operator;
 `_DOUBT` bounds how far that strays from the exact one. Nearest: where another neighbour is within that distance,
-the output is one of the two; where every step of the formula is a float32 number there is no doubt. Linear: the value moves by at most 2 max|x| for every unit of the coordinate.
+the output is one of the two; where every step of the formula is a float32 number there is no doubt. Linear: the
+value moves by at most 2 max|x| for every unit of the coordinate.
 """
 
 from collections.abc import Callable, Sequence
