@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from goodcert import engine
-from lights import LIGHTEST, NAMES, light
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import FLOAT32
+from lights import FOLDER, LIGHTEST, NAMES, SHAPE, light
 
 TESTS = Path(__file__).parent.parent
 
@@ -50,3 +54,13 @@ def test_a_classifier_whose_batch_or_output_is_another_is_refused_with_the_reaso
     del model.graph.output[1:]
     with pytest.raises(engine.EngineError, match=reason):
         engine.compile(model)
+
+
+@pytest.mark.parametrize("name", LIGHTEST)
+def test_a_file_of_an_old_version_is_read_as_it_ships(name: str) -> None:
+    """Its weights are inputs too, made by ConstantOfShape."""
+    model = onnx.load(FOLDER / f"light_{name}.onnx")
+    assert model.ir_version == 3
+    graph = read_graph(model, SHAPE)
+    prepare(graph, FLOAT32)
+    assert graph.input_shape == SHAPE
