@@ -214,3 +214,9 @@ def test_what_no_output_needs_is_dropped() -> None:
     graph = read_graph(onnx_model(operations, {"w": [1.0]}, ["N", 2]))
     assert ops(graph) == ["Relu"]
     assert not graph.constants
+
+
+def test_factors_of_a_gemm_whose_bias_varies_are_kept() -> None:
+    model = onnx_model([("Gemm", ["x", "w", "x"], "y", {"beta": 0.5})], {"w": [[1.0]]}, ["N", 1])
+    (node,) = read_graph(model).nodes
+    assert node.attributes["beta"] == 0.5

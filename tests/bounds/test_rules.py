@@ -385,3 +385,26 @@ def test_a_share_of_softmax_whose_terms_float64_loses_can_be_anything() -> None:
 def test_a_softmax_of_wide_boxes_is_anything_and_no_nan() -> None:
     box = transform("Softmax", {}, (None,), FLOAT32)(Interval(tensor([[-1e4, -1e4]]), tensor([[1e4, -1e3]])))
     torch.testing.assert_close(box.upper, tensor([[1, 1]]), rtol=0, atol=1e-4)
+
+
+@given(
+    factors=st.lists(st.floats(-8, 8, width=32), min_size=1, max_size=9),
+    exponent=st.integers(-60, 6),
+    reach=st.sampled_from([0.0, 0.125, 3.0]),
+    share=st.floats(-1, 1),
+)
+def test_products_of_many_stay_in_their_bounds(
+    factors: list[float], exponent: int, reach: float, share: float
+) -> None:
+    """Halves of the factors are scaled against each other, so that orders differ in what underflows."""
+    scales = np.where(np.arange(len(factors)) % 2, 2.0**exponent, 2.0**-exponent).clip(max=2.0**12)
+    centre, radius = np.float32([factors * scales]), np.float32(reach * scales)
+    low, high = centre - radius, centre + radius
+    model = onnx_model([("ReduceProd", ["x"], "y", {"axes": [1]})], {}, [1, len(factors)])
+    (lower,), (upper,) = interval_outputs(model, low, high)
+    point = np.clip(centre + np.float32(share) * radius, low, high).astype(np.float32)
+    exact = np.prod(point.astype(np.longdouble))
+    backwards = np.prod(point[:, ::-1])
+    for value in (*run_onnx(model, point), backwards, exact):
+        assert (lower <= value).all()
+        assert (value <= upper).all()

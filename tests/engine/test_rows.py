@@ -35,6 +35,9 @@ ATTACKS: dict[str, tuple[list[Operation], dict[str, Any]]] = {
     ),
     "sum over all axes": ([("ReduceSum", ["f"], "s", {}), ("Mul", ["f", "s"], "z", {})], {}),
     "softmax over the batch": ([("Softmax", ["f"], "z", {"axis": 0})], {}),
+    "rows times rows": (
+        [("Transpose", ["f"], "t", {}), ("MatMul", ["f", "t"], "s", {}), ("MatMul", ["s", "f"], "z", {})], {},
+    ),
     "reversed batch": (
         [("Slice", ["f", "from", "to", "axis", "step"], "z", {})],
         {"from": ints(-1), "to": ints(-(2**62)), "axis": ints(0), "step": ints(-1)},
@@ -88,6 +91,14 @@ def test_movements_inside_an_image_are_certified() -> None:
     model = onnx_model(operations, {**WEIGHTS, "three": ints(3)}, ["N", 1, 2, 2])
     certificates = engine.compile(model).certify(np.full((3, 1, 2, 2), 0.5, np.float32), 0.1)
     assert certificates.sound().all()
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.5])
+def test_a_dense_layer_whose_bias_varies_is_refused_by_name(beta: float) -> None:
+    operations: list[Operation] = [*FLAT, ("Gemm", ["f", "v", "f"], "z", {"beta": beta}), *DENSE]
+    model = onnx_model(operations, {**WEIGHTS, "v": np.eye(4, dtype=np.float32)}, ["N", 1, 2, 2])
+    with pytest.raises(EngineError, match=r"'node1' \(Gemm\)"):
+        engine.compile(model)
 
 
 def test_every_operator_of_classifiers_has_a_rule() -> None:

@@ -51,15 +51,20 @@ def fold(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> tuple[on
 
 
 def _with_input_shape(model: onnx.ModelProto, shape: Sequence[int] | None) -> onnx.ModelProto:
-    """A copy that claims nothing about shapes but those of its inputs: the rest is inferred, not believed."""
+    """A copy that claims nothing about shapes but those of its inputs: the rest is inferred, not believed.
+    Constants are no inputs in it, as they are in files before version 4."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    copy.ir_version = max(copy.ir_version, 4)
     del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")
     constants = {init.name for init in copy.graph.initializer}
+    inputs = [value for value in copy.graph.input if value.name not in constants]
+    del copy.graph.input[:]
+    copy.graph.input.extend(inputs)
     for value in copy.graph.input:
-        if shape is not None and value.name not in constants:
+        if shape is not None:
             kind = value.type.tensor_type.elem_type
             value.CopyFrom(helper.make_tensor_value_info(value.name, kind, list(shape)))
         for axis, size in enumerate(value.type.tensor_type.shape.dim):
@@ -80,9 +85,7 @@ def infer_shapes(model: onnx.ModelProto) -> dict[str, tuple[Size, ...]]:
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which large constants are inputs: inference reads their shapes alone, and would copy them
-    thrice.
-    """
+    """A copy in which large constants are inputs: inference reads their shapes alone, but would copy them."""
     graph = model.graph
     large = [init for init in graph.initializer if prod(init.dims) > LARGE]
     if not large:

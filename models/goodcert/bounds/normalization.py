@@ -88,9 +88,7 @@ def _rms(x: Tensor, axes: list[int]) -> Tensor:
 
 
 def _upper(deviation: Tensor, least: Tensor, most: Tensor, share: int, eps: float) -> Tensor:
-    """The largest of deviation / sqrt(spread^2 + eps), for a spread that is at least what the deviation
-    implies.
-    """
+    """The largest of deviation / sqrt(spread^2 + eps), for a spread no less than the deviation implies."""
     above = (least * least).maximum(deviation * deviation / share) + eps
     return deviation * torch.where(deviation > 0, above, most * most + eps).rsqrt()
 

@@ -128,11 +128,13 @@ def scale_gemm(graph: Graph) -> Graph:
 
 def _scaled(graph: Graph, node: Node) -> Graph:
     rest, inputs, constants = dict(node.attributes), list(node.inputs), dict(graph.constants)
+    if any(name and name not in constants for name in inputs[1:]):
+        return graph  # factors of what varies stay where they are
     if rest.pop("transA", 0):
         raise Unsupported(f"node {node.name!r} (Gemm): transA, expected the images in rows")
     for position, attribute in ((1, "alpha"), (2, "beta")):
         factor = rest.pop(attribute, 1.0)
-        if factor == 1 or inputs[position : position + 1] in ([], [""]) or inputs[position] not in constants:
+        if factor == 1 or inputs[position : position + 1] in ([], [""]):
             continue
         name = graph.fresh(f"{node.output}/scaled{position}")
         constants[name] = (constants[inputs[position]].double() * factor).float()

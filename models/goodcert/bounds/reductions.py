@@ -104,8 +104,8 @@ def reduce_prod(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Linear in each factor, so the extremes of every partial product are products of ends.
 
     Deployed, in any order: a relative error of gamma_k, and for every product 2^-126 of underflow, which the
-    factors that follow can magnify to 2^-126 times the product P of all max(1, |x|). No partial product exceeds
-    P; where that exceeds `MAX_MAGNITUDE`, nothing is guaranteed. Ours in float64 errs by less than gamma_1.
+    factors that follow can magnify by the product P of all max(1, |x|), and by 1 + gamma_k < 2. No partial product
+    exceeds P; where that exceeds `MAX_MAGNITUDE`, nothing is guaranteed. Ours in float64 errs by under gamma_1.
     """
     axes, keep = axes_of(node, inputs), bool(node.attributes.get("keepdims", 1))
     if _no_op(node, inputs):
@@ -120,7 +120,7 @@ def reduce_prod(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
         if rounding.unit == 0:
             return Interval(box.lower.float(), box.upper.float())
         count = prod(int(x.lower.shape[axis]) for axis in over)
-        margin = size * rounding.gamma(count + 4) + (most * (count * 2.0**-126) + rounding.tiny)
+        margin = size * rounding.gamma(count + 4) + (most * (count * 2.0**-125) + rounding.tiny)
         margin = torch.where(most <= MAX_MAGNITUDE, margin, torch.inf)
         return Interval((box.lower - margin).float(), (box.upper + margin).float())
 

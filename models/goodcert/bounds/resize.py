@@ -1,8 +1,9 @@
 """Resizing: every output is one input value, or a convex combination of neighbours.
 
-Where an output reads from is a coordinate that each runtime computes in float32; `_DOUBT` bounds how far that
-strays from the exact one. Nearest: where another neighbour is within that distance, the output is one of the two.
-Linear: the value moves by at most 2 max|x| for every unit of the coordinate.
+Where an output reads from is a coordinate that a runtime computes in float32, by the formula of the operator;
+`_DOUBT` bounds how far that strays from the exact one. Nearest: where another neighbour is within that distance,
+the output is one of the two; where every step of the formula is a float32 number there is no doubt. Linear: the
+value moves by at most 2 max|x| for every unit of the coordinate.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +30,8 @@ _DOUBT = 2.0**-20
 """Times the length of the axis plus 2: the error of a coordinate. It passes at most 8 roundings, those of the
 scale included, each 2^-24 of at most that length."""
 
-_LARGEST = 2**20
-"""An axis may not be longer, before or after."""
+_LARGEST = 2**14
+"""An axis may not be longer, before or after: no doubt then reaches beyond one neighbour."""
 
 
 class Lengths(NamedTuple):
@@ -90,9 +91,7 @@ class Reading(NamedTuple):
 
 
 def resize(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """Opset 11 and newer; two inputs are those of opset 10, which knows neither coordinates nor modes of
-    rounding.
-    """
+    """Opset 11 and newer; two inputs are those of opset 10, which knows neither coordinates nor rounding."""
     old = len(node.inputs) <= 2
     scales, sizes = (inputs[1], None) if old else (optional(node, inputs, 2), integers(node, inputs, 3))
     mode = "asymmetric" if old else str(node.attributes.get("coordinate_transformation_mode", "half_pixel"))
@@ -159,9 +158,8 @@ def _transform(node: Node, given: Given, coordinate: Coordinate, nearest: str, r
 
 
 def _lengths(node: Node, before: int, given: Fraction | int, coordinate: Coordinate) -> Lengths:
-    """Refused are lengths that depend on how a product is rounded, and fractions of a
-    pixel under coordinates that know a length after: for some runtimes that is the fraction, for some the
-    integer."""
+    """Refused are lengths that depend on how a product is rounded, and fractions of a pixel under coordinates that
+    know the length after: for some runtimes that is the fraction, for some the whole number."""
     if isinstance(given, int):
         after, scale = given, Fraction(given, before)
     else:

@@ -144,9 +144,10 @@ def _resizes(node: Node, inputs: Constants, rank: int) -> bool:
 
 
 def _dense(node: Node, inputs: Constants, rank: int) -> bool:
-    """Images in rows, weights on the right."""
+    """Images in rows, weights on the right, and a bias that is no image."""
     weight = inputs[1]
-    rows = inputs[0] is None and not node.attributes.get("transA", 0)
+    own_bias = len(inputs) < 3 or not node.inputs[2] or inputs[2] is not None
+    rows = inputs[0] is None and own_bias and not node.attributes.get("transA", 0)
     return rows and rank >= 2 and weight is not None and weight.ndim == 2
 
 
