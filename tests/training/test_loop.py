@@ -14,7 +14,8 @@ from goodcert.bounds.ball import around
 from goodcert.bounds.classifier import BoundModule
 from goodcert.bounds.sequential import graph_of
 from goodcert.training.datasets import Datasets
-from goodcert.training.loop import ball_margins, train
+from goodcert.training.loop import train
+from goodcert.training.methods import ball_margins
 from goodcert.training.recipes import Recipe
 
 CPU = torch.device("cpu")

@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from goodcert.training import datasets, export, loop
-from goodcert.training.recipes import RECIPES
+from goodcert.training.recipes import FAMILIES, RECIPES, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", choices=sorted(RECIPES), help="what to train")
+    parser.add_argument("recipe", choices=sorted([*RECIPES, *FAMILIES]), metavar="RECIPE",
+                        help=f"what to train: {', '.join(RECIPES)}; or all of a family: {', '.join(FAMILIES)}")  # fmt: skip
     parser.add_argument("--data", type=Path, default=os.environ.get("GOODCERT_DATA"), metavar="DIR",
                         help="folder of the image packs (default: GOODCERT_DATA)")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR",
@@ -25,9 +26,14 @@ def run(options: argparse.Namespace) -> int:
         print("goodcert train: name the folder of the image packs with --data DIR or GOODCERT_DATA")
         return 2
     torch.set_num_threads(options.threads)
-    recipe, folder = RECIPES[options.recipe], options.runs / options.recipe
+    for name in FAMILIES.get(options.recipe, (options.recipe,)):
+        _train(RECIPES[name], options)
+    return 0
+
+
+def _train(recipe: Recipe, options: argparse.Namespace) -> None:
+    folder = options.runs / recipe.name
     data = datasets.load(recipe, options.data)
     net = loop.train(recipe, data, folder, torch.device(options.device))
     path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx")
-    print(f"wrote {path}; measure it with: goodcert evaluate {path} --data {options.data}")
-    return 0
+    print(f"wrote {path}; measure it with: goodcert evaluate {path} --data {options.data}", flush=True)
