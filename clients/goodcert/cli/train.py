@@ -11,8 +11,10 @@ from goodcert.training.recipes import FAMILIES, RECIPES, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", choices=sorted([*RECIPES, *FAMILIES]), metavar="RECIPE",
-                        help=f"what to train: {', '.join(RECIPES)}; or all of a family: {', '.join(FAMILIES)}")  # fmt: skip
+    parser.add_argument("recipe", choices=[*FAMILIES, *(name for name in RECIPES if not name.startswith("full/"))], metavar="RECIPE",
+                        help=f"what to train: {', '.join(RECIPES)}, or all of {', '.join(FAMILIES)}")  # fmt: skip
+    parser.add_argument("--full", action="store_true",
+                        help="at the paper's length, with its optimiser and network: for a GPU")  # fmt: skip
     parser.add_argument("--data", type=Path, default=os.environ.get("GOODCERT_DATA"), metavar="DIR",
                         help="folder of the image packs (default: GOODCERT_DATA)")  # fmt: skip
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR",
@@ -26,14 +28,19 @@ def run(options: argparse.Namespace) -> int:
         print("goodcert train: name the folder of the image packs with --data DIR or GOODCERT_DATA")
         return 2
     torch.set_num_threads(options.threads)
+    prefix = "full/" if options.full else ""
     for name in FAMILIES.get(options.recipe, (options.recipe,)):
-        _train(RECIPES[name], options)
+        if prefix + name not in RECIPES:
+            print(f"goodcert train: {name} has one length only; leave out --full")
+            return 2
+        _train(RECIPES[prefix + name], options)
     return 0
 
 
 def _train(recipe: Recipe, options: argparse.Namespace) -> None:
-    folder = options.runs / recipe.name
+    folder, base = options.runs / recipe.name, options.runs / recipe.base if recipe.base else None
     data = datasets.load(recipe, options.data)
-    net = loop.train(recipe, data, folder, torch.device(options.device))
-    path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx")
+    joined = export.classifier(RECIPES[recipe.base], base) if base and recipe.method == "ProoD" else None
+    net = loop.train(recipe, data, folder, torch.device(options.device), None if joined else base)
+    path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx", joined)
     print(f"wrote {path}; measure it with: goodcert evaluate {path} --data {options.data}", flush=True)

@@ -63,9 +63,13 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
 
 
-def network(folder: Path) -> dict[str, Tensor]:
-    """The weights alone, as `load_state_dict` takes them."""
-    return _part(read(folder)[1], "net.")
+def finished(folder: Path) -> dict[str, Tensor]:
+    """The weights of a finished run, as `load_state_dict` takes them; raises FileNotFoundError for any other."""
+    if (folder / NAME).exists():
+        facts, tensors = read(folder)
+        if facts["epoch"] == facts["recipe"]["epochs"]:
+            return _part(tensors, "net.")
+    raise FileNotFoundError(f"no finished run in {folder}; train that recipe first")
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def train(
     if (folder / checkpoint.NAME).exists():
         _resume(run, recipe, folder)
     elif base is not None:
-        run.net.load_state_dict(checkpoint.network(base))
+        run.net.load_state_dict(checkpoint.finished(base))
     with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         for epoch in range(run.epoch, recipe.epochs):
             measured = _epoch(run, recipe, data, epoch, device)
