@@ -96,7 +96,7 @@ def _renamed(graph: Graph, prefix: str) -> Graph:
         return old if old in (graph.input, "") else prefix + old
 
     nodes = tuple(
-        replace(n, inputs=tuple(map(name, n.inputs)), output=name(n.output), name=prefix + n.name)
+        replace(n, inputs=tuple(map(name, n.inputs)), output=name(n.output), name=prefix + (n.name or n.output))
         for n in graph.nodes
     )
     constants = {name(old): value for old, value in graph.constants.items()}
