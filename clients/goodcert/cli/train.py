@@ -11,8 +11,9 @@ from goodcert.training.recipes import FAMILIES, RECIPES, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", choices=[*FAMILIES, *(name for name in RECIPES if not name.startswith("full/"))], metavar="RECIPE",
-                        help=f"what to train: {', '.join(RECIPES)}, or all of {', '.join(FAMILIES)}")  # fmt: skip
+    parser.add_argument("recipe", choices=_names(), metavar="RECIPE",
+                        help=f"one of {', '.join(_names())}; without a slash after it, a data set's name "
+                             "trains all of its rows, one after another")  # fmt: skip
     parser.add_argument("--full", action="store_true",
                         help="at the paper's length, with its optimiser and network: for a GPU")  # fmt: skip
     parser.add_argument("--data", type=Path, default=os.environ.get("GOODCERT_DATA"), metavar="DIR",
@@ -23,17 +24,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="CPU threads (default: 1)")
 
 
+def _names() -> list[str]:
+    return [name for name in (*FAMILIES, *RECIPES) if not name.startswith("full/")]
+
+
 def run(options: argparse.Namespace) -> int:
     if options.data is None:
         print("goodcert train: name the folder of the image packs with --data DIR or GOODCERT_DATA")
         return 2
     torch.set_num_threads(options.threads)
-    prefix = "full/" if options.full else ""
-    for name in FAMILIES.get(options.recipe, (options.recipe,)):
-        if prefix + name not in RECIPES:
-            print(f"goodcert train: {name} has one length only; leave out --full")
-            return 2
-        _train(RECIPES[prefix + name], options)
+    name = f"full/{options.recipe}" if options.full else options.recipe
+    if name not in FAMILIES and name not in RECIPES:
+        print(f"goodcert train: {options.recipe} has one length only; leave out --full")
+        return 2
+    for recipe in FAMILIES[name] if name in FAMILIES else [RECIPES[name]]:
+        _train(recipe, options)
     return 0
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from goodcert.data.images import random_contrast, random_crop
+from goodcert.data.images import auto_augment, random_contrast, random_crop, random_flip
 from goodcert.training import checkpoint, losses
 from goodcert.training.checkpoint import Run
 from goodcert.training.datasets import Datasets
@@ -93,10 +93,15 @@ def _last(run: Run) -> dict[str, float]:
 
 def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: torch.device) -> Batch:
     inside = random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator)
+    if recipe.flips:
+        inside = random_flip(inside, run.generator)
+    shown = _pixels(inside, device)
+    if recipe.auto_augment:
+        shown = auto_augment(shown, recipe.augment_policy, run.generator)
     picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
     outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
     outside = random_contrast(outliers, recipe.out_contrast, run.generator)
-    return Batch(_pixels(inside, device), data.labels[chosen].to(device), _pixels(outside, device))
+    return Batch(shown, data.labels[chosen].to(device), _pixels(outside, device))
 
 
 def _step(run: Run, recipe: Recipe, batch: Batch, progress: float) -> dict[str, float]:
