@@ -13,7 +13,7 @@ from torch import nn
 from goodcert.bounds.ball import around
 from goodcert.bounds.classifier import BoundModule
 from goodcert.bounds.sequential import graph_of
-from goodcert.training.datasets import Datasets
+from goodcert.training.datasets import Datasets, split
 from goodcert.training.loop import train
 from goodcert.training.methods import ball_margins
 from goodcert.training.recipes import Recipe
@@ -39,11 +39,11 @@ class PowerCut:
         return getattr(self._data, name)
 
 
-def weights(net: nn.Sequential) -> list[torch.Tensor]:
+def weights(net: nn.Module) -> list[torch.Tensor]:
     return [p.detach() for p in net.parameters()]
 
 
-def same(a: nn.Sequential, b: nn.Sequential) -> bool:
+def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
@@ -54,10 +54,38 @@ def same(a: nn.Sequential, b: nn.Sequential) -> bool:
 def test_a_run_that_was_interrupted_ends_in_the_same_network_to_the_bit(
     recipe: Recipe, data: Datasets, tmp_path: Path, field: str, times: int
 ) -> None:
-    expected = train(recipe, data, tmp_path / "whole", CPU)
+    assert_same_after_a_power_cut(recipe, data, tmp_path, field, times)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["Plain", "CEDA", "OE", "ACET", "CCU", "GOOD_0", "GOOD_100", "ProoD"])
+def test_so_does_every_method(recipe: Recipe, data: Datasets, tmp_path: Path, method: str, precision: Any) -> None:
+    quantile = {"GOOD_0": 0.0, "GOOD_100": 1.0}.get(method, 0.8)
+    small = replace(recipe, method=method, quantile=quantile, precision=precision, components=2, attack_steps=2)
+    assert_same_after_a_power_cut(small, data, tmp_path, "labels", 5)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd", "weight_decay": 0.1}, {"flips": True}, {"seed": 7}])
+def test_so_does_every_way_to_train(
+    recipe: Recipe, data: Datasets, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert_same_after_a_power_cut(replace(recipe, **changes), data, tmp_path, "labels", 4)
+
+
+def test_so_does_autoaugment(recipe: Recipe, tmp_path: Path) -> None:
+    colourful = replace(recipe, color="rgb", auto_augment=True, augment_policy="svhn")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (22, 8, 8, 3), dtype=np.uint8)
+    data = split(colourful, images, random.integers(0, 3, 22), images)
+    assert_same_after_a_power_cut(colourful, data, tmp_path, "labels", 5)
+
+
+def assert_same_after_a_power_cut(recipe: Recipe, data: Datasets, folder: Path, field: str, times: int) -> None:
+    expected = train(recipe, data, folder / "whole", CPU)
     with pytest.raises(PowerCutError):
-        train(recipe, PowerCut(data, field, times), tmp_path / "cut", CPU)  # type: ignore[arg-type]
-    assert same(train(recipe, data, tmp_path / "cut", CPU), expected)
+        train(recipe, PowerCut(data, field, times), folder / "cut", CPU)  # type: ignore[arg-type]
+    assert same(train(recipe, data, folder / "cut", CPU), expected)
+    assert (folder / "cut" / "log.csv").read_bytes() == (folder / "whole" / "log.csv").read_bytes()
 
 
 def test_the_seed_decides_the_run_and_nothing_outside_it(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:

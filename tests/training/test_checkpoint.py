@@ -1,0 +1,134 @@
+"""Checkpoints hold everything, execute nothing, and are whole whatever happens."""
+
+import csv
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from goodcert.training import checkpoint
+from goodcert.training.datasets import Datasets
+from goodcert.training.loop import train
+from goodcert.training.methods import METHODS
+from goodcert.training.recipes import Recipe
+
+CPU = torch.device("cpu")
+
+# In a process of its own: the tiny run of conftest.py, which kills itself when it asks for the labels of step
+# `times`, or never.
+RUN = """
+import os, signal, sys
+import numpy as np, torch
+from pathlib import Path
+from goodcert.training.datasets import split
+from goodcert.training.loop import train
+from goodcert.training.methods import METHODS
+from goodcert.training.recipes import Recipe
+
+recipe = Recipe(
+    name="tiny", method="GOOD_80", net="S", in_pack="in", out_pack="out", labels=("a", "b", "c"), color="grey",
+    size=8, epsilon="0.1", quantile=0.8, epochs=3, batch=5, decay_at=(0.5,), crop_padding=1, held_out=5,
+    out_held_out=3, optimizer=sys.argv[3], weight_decay=0.01,
+)
+random = np.random.default_rng(0)
+inside = random.integers(0, 256, (22, 8, 8), dtype=np.uint8)
+outside = random.integers(0, 256, (12, 10, 11, 3), dtype=np.uint8)
+data = split(recipe, inside, random.integers(0, 3, 22), outside)
+
+class Deadly:
+    left = int(sys.argv[2])
+    def __getattr__(self, name):
+        if name == "labels":
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return getattr(data, name)
+
+torch.set_num_threads(1)
+train(recipe, Deadly(), Path(sys.argv[1]), torch.device("cpu"))
+"""
+
+
+def run(folder: Path, times: int, optimizer: str) -> int:
+    return subprocess.run([sys.executable, "-c", RUN, folder, str(times), optimizer], stderr=subprocess.DEVNULL,
+                          check=False).returncode  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_killed_process_goes_on_to_the_same_bits_and_the_same_log(tmp_path: Path, optimizer: str) -> None:
+    assert run(tmp_path / "whole", 0, optimizer) == 0
+    assert run(tmp_path / "cut", 5, optimizer) == -9
+    assert run(tmp_path / "cut", 4, optimizer) == -9
+    assert run(tmp_path / "cut", 0, optimizer) == 0
+    for name in (checkpoint.NAME, "log.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_log_is_in_the_checkpoint_and_outlives_its_file(
+    recipe: Recipe, data: Datasets, tmp_path: Path
+) -> None:
+    train(recipe, data, tmp_path, CPU)
+    whole = (tmp_path / "log.csv").read_bytes()
+    for left in (b"", whole[: len(whole) // 2]):  # killed before the log was written
+        (tmp_path / "log.csv").write_bytes(left)
+        train(recipe, data, tmp_path, CPU)
+        assert (tmp_path / "log.csv").read_bytes() == whole
+    assert [row["epoch"] for row in rows(tmp_path)] == ["1", "2"]
+
+
+def test_half_a_checkpoint_beside_a_whole_one_does_no_harm(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    train(recipe, data, tmp_path, CPU)
+    whole = (tmp_path / checkpoint.NAME).read_bytes()
+    (tmp_path / f"{checkpoint.NAME}.new").write_bytes(whole[:1000])
+    train(recipe, data, tmp_path, CPU)
+    assert (tmp_path / checkpoint.NAME).read_bytes() == whole
+
+
+def test_a_checkpoint_is_tensors_and_json(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    train(recipe, data, tmp_path, CPU)
+    facts, tensors = checkpoint.read(tmp_path)
+    assert recipe.recorded_as(facts["recipe"])
+    assert facts["epoch"] == 2
+    assert [row["epoch"] for row in facts["log"]] == [1, 2]
+    assert {name.split(".")[0] for name in tensors} == {"net", "optimizer", "generator"}
+    with safe_open(tmp_path / checkpoint.NAME, framework="pt") as file:
+        assert file.metadata().keys() == {"run"}
+
+
+def test_the_memory_layout_of_the_optimiser_follows_its_parameters(
+    recipe: Recipe, data: Datasets, tmp_path: Path
+) -> None:
+    train(replace(recipe, precision="bfloat16"), data, tmp_path, CPU)
+    net = METHODS[recipe.method].network(recipe, data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = checkpoint.Run(net, torch.optim.Adam(net.parameters(), fused=True), torch.Generator())
+    checkpoint.resume(run, tmp_path)
+    assert not net[0].weight.is_contiguous()
+    for parameter, state in run.optimizer.state.items():
+        assert state["exp_avg"].stride() == parameter.stride()
+
+
+def test_only_a_finished_run_is_built_upon(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="train that recipe first"):
+        checkpoint.finished(tmp_path)
+    net = train(recipe, data, tmp_path, CPU)
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in checkpoint.finished(tmp_path).items())
+    run = checkpoint.Run(net, torch.optim.SGD(net.parameters()), torch.Generator(), 1)
+    checkpoint.save(run, asdict(recipe), tmp_path)
+    with pytest.raises(FileNotFoundError, match="finished"):
+        checkpoint.finished(tmp_path)
+
+
+def test_a_run_starts_from_the_network_of_another(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    base = train(recipe, data, tmp_path / "base", CPU)
+    still = replace(recipe, learning_rate=0.0)
+    started = train(still, data, tmp_path / "next", CPU, tmp_path / "base")
+    assert all(torch.equal(a, b) for a, b in zip(base.parameters(), started.parameters(), strict=True))
