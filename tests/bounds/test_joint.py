@@ -191,7 +191,9 @@ def test_the_margins_do_not_depend_on_the_classifier() -> None:
 
 
 def test_log_sum_exp_of_0_and_t_errs_by_less_than_is_assumed() -> None:
-    t = np.concatenate([np.linspace(-120, 120, 4001), np.geomspace(1e-30, 1e30, 200), -np.geomspace(1e-30, 1e30, 200)])
+    t = np.concatenate(
+        [np.linspace(-120, 120, 4001), np.geomspace(1e-30, 1e30, 200), -np.geomspace(1e-30, 1e30, 200)]
+    )
     t = t.astype(np.float32)
     real = np.array([float(mpmath.log1p(mpmath.exp(mpmath.mpf(float(v)))) if v < 100 else v) for v in t])
     allowed = 2.0**-20 * np.maximum(t.astype(np.float64), 0) + 2.0**-20

@@ -38,7 +38,9 @@ def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
         made.shutdown()
 
 
-def offer(server: ThreadingHTTPServer, folder: Path, name: str, data: bytes, promised: bytes | None = None) -> File:
+def offer(
+    server: ThreadingHTTPServer, folder: Path, name: str, data: bytes, promised: bytes | None = None
+) -> File:
     (folder / "served" / name).write_bytes(data)
     digest = hashlib.sha256(data if promised is None else promised).hexdigest()
     return File(f"http://127.0.0.1:{server.server_port}/{name}", f"sha256:{digest}")

@@ -68,5 +68,7 @@ def test_fitting_finds_separate_clusters_their_spread_and_their_shares() -> None
     mixture = fitted(torch.cat([near, far]), 2, seed=0)
     order = mixture.centres[:, 0].argsort()
     torch.testing.assert_close(mixture.centres[order, 0], torch.tensor([0.2, 0.9]), atol=0.05, rtol=0)
-    torch.testing.assert_close(mixture.log_variance[order].exp().sqrt(), torch.tensor([0.05, 0.1]), atol=0.01, rtol=0)
+    torch.testing.assert_close(
+        mixture.log_variance[order].exp().sqrt(), torch.tensor([0.05, 0.1]), atol=0.01, rtol=0
+    )
     torch.testing.assert_close(mixture.log_weight.softmax(0)[order], torch.tensor([0.75, 0.25]))

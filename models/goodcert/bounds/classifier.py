@@ -1,5 +1,5 @@
-"""A classifier as a bound module: the body bounded layer by layer, the last layer fused into differences. Of a joint
-model the discriminator alone is bounded (joint.py)."""
+"""A classifier as a bound module: the body bounded layer by layer, the last layer fused into differences. Of a
+joint model the discriminator alone is bounded (joint.py)."""
 
 from collections.abc import Callable
 from dataclasses import replace

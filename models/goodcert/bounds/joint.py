@@ -1,7 +1,7 @@
 """Classifiers joined with a discriminator: bounded by the discriminator alone.
 
-With log-odds s(x) of the in-distribution, p(in | x) = 1 / (1 + exp(-s)), a joint model serves (Meinke, Bitterwolf,
-Hein, NeurIPS 2022, eq. 5)
+With log-odds s(x) of the in-distribution, p(in | x) = 1 / (1 + exp(-s)), a joint model serves (Meinke,
+Bitterwolf, Hein, NeurIPS 2022, eq. 5)
 
     p(y | x) = p(y | x, in) p(in | x) + (1 - p(in | x)) / K   <=   p(in | x) + (1 - p(in | x)) / K,
 
@@ -13,25 +13,26 @@ with L = log p(y | x, in), sp(t) = log(1 + exp(t)) and two numbers of its own fo
 
 `head` finds these very nodes at the end of a graph, and `JointDifferences` bounds what stands before them.
 
-Rounding. Tildes mark what a float32 evaluation gives; u = 2^-24. The interval of s covers s~ <= S. Float addition
-is monotone, and min(L~_y, 0) <= 0 without rounding, so t~_y <= e~ <= E, where E = fl(S + log K~) is the same single
-addition. (Activations so large that L~ might not be a number are refused before: admission.py.)
+Rounding. Tildes mark what a float32 evaluation gives; u = 2^-24. The interval of s covers s~ <= S. Float
+addition is monotone, and min(L~_y, 0) <= 0 without rounding, so t~_y <= e~ <= E, where E = fl(S + log K~) is the
+same single addition. (Activations so large that L~ might not be a number are refused before: admission.py.)
 
-The log-sum-exp of (0, t), which is sp(t), takes the larger of the two out first: its sum lies in [1, 2] and errs by
-a few units relatively, its logarithm so absolutely, and adding the larger one again rounds once. What is assumed
-of it, in ONNX Runtime and in PyTorch, is an error of at most a(t) = 2^-20 max(0, t) + 2^-20; the tests compare
-with arbitrary precision. Hence -2^-20 <= g~_y <= sp(E) + a(E).
+The log-sum-exp of (0, t), which is sp(t), takes the larger of the two out first: its sum lies in [1, 2] and errs
+by a few units relatively, its logarithm so absolutely, and adding the larger one again rounds once. What is
+assumed of it, in ONNX Runtime and in PyTorch, is an error of at most a(t) = 2^-20 max(0, t) + 2^-20; the tests
+compare with arbitrary precision. Hence -2^-20 <= g~_y <= sp(E) + a(E).
 
-The last subtraction rounds two logits separately, by u |g~ - c~| each; c~ is one number for all. As sp(s) + log K =
-log(K + K exp(s)) <= sp(s + log K) + log K and K <= 1024, that is at most u (sp(E) + 8). Together, since
+The last subtraction rounds two logits separately, by u |g~ - c~| each; c~ is one number for all. As sp(s) +
+log K = log(K + K exp(s)) <= sp(s + log K) + log K and K <= 1024, that is at most u (sp(E) + 8). Together, since
 max(0, E) <= sp(E), for all classes k and l,
 
     z~_k - z~_l <= sp(E) + a(E) + 2^-20 + 2 u (sp(E) + 8) <= sp(E) (1 + 2^-20 + 2^-23) + 2^-19 + 2^-20.
 
-We compute d, the log-sum-exp of (0, E) in float32, in error by at most a(E) itself: sp(E) <= (d + 2^-20) (1 + 2^-19).
-So z~_k - z~_l <= D = d (1 + 2^-18) + 2^-17, in float64, with room for its rounding. A matrix of differences that is D
-off the diagonal gives in eq. 6 (confidence.py) the bound 1 / (1 + (K - 1) exp(-D)), which for D = sp(s + log K) is
-p(in | x) + (1 - p(in | x)) / K, and covers the confidence that is served; its lower bound is 1/K.
+We compute d, the log-sum-exp of (0, E) in float32, in error by at most a(E) itself: sp(E) <= (d + 2^-20)
+(1 + 2^-19). So z~_k - z~_l <= D = d (1 + 2^-18) + 2^-17, in float64, with room for its rounding. A matrix of
+differences that is D off the diagonal gives in eq. 6 (confidence.py) the bound 1 / (1 + (K - 1) exp(-D)), which
+for D = sp(s + log K) is p(in | x) + (1 - p(in | x)) / K, and covers the confidence that is served; its lower bound
+is 1/K.
 """
 
 from dataclasses import dataclass, replace

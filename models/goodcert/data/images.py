@@ -62,8 +62,8 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def auto_augment(images: Tensor, policy: str, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1] after AutoAugment (Cubuk et al., CVPR 2019), each by a random pair of operations
-    from the policy learnt on `cifar10`, `svhn` or `imagenet`."""
+    """Images (N, 3, H, W) in [0, 1] after AutoAugment (Cubuk et al., CVPR 2019), each by a random pair of
+    operations from the policy learnt on `cifar10`, `svhn` or `imagenet`."""
     from kornia.augmentation.auto import AutoAugment  # of the training extra, and slow to import
 
     with torch.random.fork_rng():  # kornia draws from the global generator

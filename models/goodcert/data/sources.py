@@ -1,7 +1,7 @@
 """Where data sets come from: the official files by name, checked, and what makes image packs of them.
 
-A source is a few files and one function that reads them. To add one, write that function and an entry in `SOURCES`;
-docs/data.md shows it.
+A source is a few files and one function that reads them. To add one, write that function and an entry in
+`SOURCES`; docs/data.md shows it.
 """
 
 import gzip
@@ -56,7 +56,7 @@ def write(pack: Pack, path: Path) -> Path:
     arrays = {"images": pack.images} if pack.labels is None else {"images": pack.images, "labels": pack.labels}
     new = path.with_name(f"{path.name}.new")
     with new.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # its stubs mistake names for options
+        np.savez_compressed(file, **arrays)
     new.replace(path)
     return path
 

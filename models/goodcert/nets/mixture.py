@@ -26,7 +26,8 @@ class Mixture(nn.Module):
         """(N, 1) log densities of images (N, C, H, W) with C H W = D, in float32 under autocast, too."""
         with torch.autocast(images.device.type, enabled=False):
             squares = self._squares(images.flatten(1).float())
-            return (self.offsets() - squares / (2 * self.log_variance.exp())).logsumexp(dim=1, keepdim=True)
+            components: Tensor = self.offsets() - squares / (2 * self.log_variance.exp())
+            return components.logsumexp(dim=1, keepdim=True)
 
     def ends_in_ball(self, images: Tensor, radius: float) -> tuple[Tensor, Tensor]:
         """(N, 1) least and largest that the log density can be within `radius` of images (N, C, H, W) in the
@@ -53,7 +54,9 @@ class LogOdds(nn.Module):
         self.outside = outside
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.inside(images) - self.outside(images)
+        inside: Tensor = self.inside(images)
+        outside: Tensor = self.outside(images)
+        return inside - outside
 
     def upper_in_ball(self, images: Tensor, radius: float) -> Tensor:
         """(N, 1) what the log-odds are at most within `radius` of images (N, C, H, W) in the l2 norm (Meinke and

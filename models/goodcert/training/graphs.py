@@ -62,6 +62,8 @@ def _mixture(net: Mixture) -> tuple[list[Node], dict[str, Tensor]]:
         Node("ReduceLogSumExp", ("components",), "log_density", {"axes": [1], "keepdims": 1}),
     ]
     constants = {
-        "centres": net.centres[None], "factors": (-0.5 / net.log_variance.exp())[None], "offsets": net.offsets()[None],
-    }  # fmt: skip
+        "centres": net.centres[None],
+        "factors": (-0.5 / net.log_variance.exp())[None],
+        "offsets": net.offsets()[None],
+    }
     return nodes, {name: value.detach() for name, value in constants.items()}

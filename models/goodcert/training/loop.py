@@ -54,16 +54,20 @@ def _start(recipe: Recipe, data: Datasets, device: torch.device) -> Run:
 
 
 def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+    rate, weight_decay = recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(net.parameters(), **settings)
-    return torch.optim.SGD(net.parameters(), momentum=0.9, nesterov=True, **settings)
+        return torch.optim.Adam(net.parameters(), rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.SGD(
+        net.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
+    )
 
 
 def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
     record = checkpoint.read(folder)[0]["recipe"]
     if not recipe.recorded_as(record):
-        raise ValueError(f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it")
+        raise ValueError(
+            f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it"
+        )
     checkpoint.resume(run, folder)
     _write_log(folder, run.log)  # the power may have gone between checkpoint and log
 

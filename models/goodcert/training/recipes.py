@@ -23,8 +23,8 @@ class Recipe:
     weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
     optimizer: Adam, or SGD with Nesterov momentum 0.9. attack_steps: of ACET. components: Gaussians in each of
     the two mixtures of CCU. clip_ball: whether the balls of training stay in [0, 1]. flips, auto_augment: of the
-    in-distribution, beside random crops; augment_policy: which AutoAugment. base: the recipe whose network this one starts from, or for ProoD the
-    one whose classifier the discriminator is joined with; "" for none.
+    in-distribution, beside random crops; augment_policy: which AutoAugment. base: the recipe whose network this
+    one starts from, or for ProoD the one whose classifier the discriminator is joined with; "" for none.
     """
 
     name: str
@@ -134,10 +134,13 @@ _MNIST = Recipe(
 
 _MNIST_M = replace(_MNIST, name="mnist-good100-m", net="M", epochs=60, out_contrast=3.0, precision="bfloat16")
 
-_MNIST_ROWS = _family(replace(_MNIST, name="mnist", epochs=16, attack_steps=7, precision="bfloat16"), {})
+_MNIST_ROWS = _family(
+    replace(_MNIST, name="mnist", epochs=16, attack_steps=7, precision="bfloat16"),
+    {"balls": {"learning_rate": 1.5e-3}},  # at 5e-4 the accuracy is a point lower after so few epochs
+)
 
-# The paper's appendix and its published code, whose losses are sums over batches of 128 + 128: here they are means,
-# so its learning rates are 128 times as large and its weight decays as many times smaller.
+# The paper's appendix and its published code, whose losses are sums over batches of 128 + 128: here they are
+# means, so its learning rates are 128 times as large and its weight decays as many times smaller.
 _MNIST_FULL = _family(
     replace(
         _MNIST, name="full/mnist", net="L", epochs=420, optimizer="sgd", learning_rate=0.005,
@@ -171,11 +174,11 @@ _CIFAR = Recipe(
 
 _FROM_PLAIN = {"balls": {"base": "plain"}}
 
-_BALLS = {
+_BALLS: Mapping[str, Any] = {
     "learning_rate": 1e-4, "epochs": 900, "decay_at": _epochs(900, 450, 750, 850),
     "kappa_ramp": _epochs(900, -2, 298), "epsilon_ramp": _epochs(900, 4, 204),
 }  # fmt: skip
-_COLOUR_SCHEDULES = {
+_COLOUR_SCHEDULES: Mapping[str, Mapping[str, Any]] = {
     "points": {"kappa_ramp": _epochs(420, 60, 360)},
     "attacks": {"kappa_ramp": _epochs(420, 2, 2), "epsilon_ramp": _epochs(420, 6, 6)},
     "balls": {**_BALLS, "base": "ceda"},
