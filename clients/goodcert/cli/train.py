@@ -37,15 +37,19 @@ def run(options: argparse.Namespace) -> int:
     if name not in FAMILIES and name not in RECIPES:
         print(f"goodcert train: {options.recipe} has one length only; leave out --full")
         return 2
-    for recipe in FAMILIES[name] if name in FAMILIES else [RECIPES[name]]:
-        _train(recipe, options)
+    try:
+        for recipe in FAMILIES[name] if name in FAMILIES else [RECIPES[name]]:
+            _train(recipe, options)
+    except (FileNotFoundError, ValueError) as error:  # no pack, no base, another recipe's checkpoint
+        print(f"goodcert train: {error}")
+        return 1
     return 0
 
 
 def _train(recipe: Recipe, options: argparse.Namespace) -> None:
     folder, base = options.runs / recipe.name, options.runs / recipe.base if recipe.base else None
-    data = datasets.load(recipe, options.data)
     joined = export.classifier(RECIPES[recipe.base], base) if base and recipe.method == "ProoD" else None
+    data = datasets.load(recipe, options.data)
     net = loop.train(recipe, data, folder, torch.device(options.device), None if joined else base)
     path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx", joined)
     print(f"wrote {path}; measure it with: goodcert evaluate {path} --data {options.data}", flush=True)

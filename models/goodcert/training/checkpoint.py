@@ -69,7 +69,7 @@ def finished(folder: Path) -> dict[str, Tensor]:
         facts, tensors = read(folder)
         if facts["epoch"] == facts["recipe"]["epochs"]:
             return _part(tensors, "net.")
-    raise FileNotFoundError(f"no finished run in {folder}; train that recipe first")
+    raise FileNotFoundError(f"no finished run in {folder}; train {folder.parent.name}/{folder.name} first")
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
