@@ -80,6 +80,19 @@ def test_so_does_autoaugment(recipe: Recipe, tmp_path: Path) -> None:
     assert_same_after_a_power_cut(colourful, data, tmp_path, "labels", 5)
 
 
+@pytest.mark.parametrize("method", ["ACET", "CCU", "GOOD_80", "ProoD"])
+def test_every_device_trains_and_goes_on(
+    recipe: Recipe, data: Datasets, tmp_path: Path, method: str, device: str
+) -> None:
+    small, target = replace(recipe, method=method, components=2, attack_steps=2), torch.device(device)
+    expected = train(small, data, tmp_path / "whole", target)
+    with pytest.raises(PowerCutError):
+        train(small, PowerCut(data, "labels", 5), tmp_path / "cut", target)  # type: ignore[arg-type]
+    resumed = train(small, data, tmp_path / "cut", target)
+    for a, b in zip(weights(expected), weights(resumed), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
 def assert_same_after_a_power_cut(recipe: Recipe, data: Datasets, folder: Path, field: str, times: int) -> None:
     expected = train(recipe, data, folder / "whole", CPU)
     with pytest.raises(PowerCutError):
