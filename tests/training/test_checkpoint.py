@@ -117,7 +117,7 @@ def test_the_memory_layout_of_the_optimiser_follows_its_parameters(
 
 
 def test_only_a_finished_run_is_built_upon(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="train .* first"):
+    with pytest.raises(FileNotFoundError, match=r"train .* first"):
         checkpoint.finished(tmp_path)
     net = train(recipe, data, tmp_path, CPU)
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in checkpoint.finished(tmp_path).items())
