@@ -125,6 +125,13 @@ def test_log_odds_that_differ_between_the_classes_are_no_discriminator() -> None
     assert head(graph) is None
 
 
+def test_graphs_of_another_opset_are_not_joined() -> None:
+    newer = replace(graph_of(dense(4), SHAPE), opset=18)
+    with pytest.raises(ValueError, match="opsets 18 and 17, expected 17"):
+        join(newer, graph_of(dense(1, seed=1), SHAPE), 4)
+    assert head(replace(joint(), opset=18)) is None
+
+
 def test_other_classifiers_are_not_joint() -> None:
     assert head(graph_of(dense(4), SHAPE)) is None
 
@@ -169,7 +176,7 @@ def test_what_is_served_is_never_above_the_bound(seed: int, classes: int, scale:
 
 
 def test_no_box_of_images_holds_one_that_is_served_above_the_bound() -> None:
-    for scale in (0.5, 5.0, 50.0):
+    for scale in (0.5, 5.0, 50.0, 1e12):
         graph, random = joint(scale=scale), np.random.default_rng(0)
         centre = random.random((40, *SHAPE), dtype=np.float32)
         lower, upper = np.maximum(centre - np.float32(0.1), 0), np.minimum(centre + np.float32(0.1), 1)

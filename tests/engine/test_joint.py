@@ -67,6 +67,20 @@ def test_at_radius_0_the_bound_is_that_of_the_discriminators_answer(net: Joint, 
     assert certificates.possible().all()
 
 
+@pytest.mark.parametrize("scale", [1e3, 1e6, 1e25])
+def test_a_classifier_of_huge_logits_takes_nothing_from_the_guarantee_or_all_of_it(
+    net: Joint, scale: float
+) -> None:
+    with torch.no_grad():
+        net.classifier[-1].weight *= scale  # type: ignore[index, operator]
+    certificates = compiled(net).certify(images(20), 0.01)
+    assert certificates.sound().all()
+    if scale > 1e3:  # weights beyond what admission.py takes have no guarantee
+        assert (certificates.confidence_upper_bound == 1).all()
+    else:
+        assert (certificates.confidence_upper_bound < 0.9).any()
+
+
 @pytest.mark.parametrize("epsilon", [0.005, 0.03])
 def test_no_attack_finds_a_confidence_above_the_bound(net: Joint, epsilon: float, device: str) -> None:
     model = compiled(net, device)

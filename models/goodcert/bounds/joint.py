@@ -77,10 +77,15 @@ class JointDifferences:
 LOG_ODDS = "log_odds"
 """The name of s in a graph that `join` made."""
 
+_OPSET = 17
+"""In which the nodes of the head mean what is said above."""
+
 
 def join(classifier: Graph, discriminator: Graph, classes: int) -> Graph:
     """One graph with the logits log p(y | x). classifier: images (N, C, H, W) to logits (N, K) of p(y | x, in);
-    discriminator: the same images to log-odds (N, 1)."""
+    discriminator: the same images to log-odds (N, 1). Raises ValueError for graphs of another opset."""
+    if {classifier.opset, discriminator.opset} != {_OPSET}:
+        raise ValueError(f"got opsets {classifier.opset} and {discriminator.opset}, expected {_OPSET}")
     parts = [_renamed(classifier, "classifier/"), _renamed(discriminator, "discriminator/")]
     (logits,), (log_odds,) = (part.outputs for part in parts)
     both = replace(
@@ -139,7 +144,7 @@ def _constants(classes: int) -> dict[str, Tensor]:
 
 def head(graph: Graph) -> Head | None:
     """The head of a graph that ends in exactly the nodes of `join`, under whatever names; None for any other."""
-    names = _unified(graph) if len(graph.outputs) == 1 else None
+    names = _unified(graph) if len(graph.outputs) == 1 and graph.opset == _OPSET else None
     if names is None or not all(name in graph.constants for name in (names[c] for c in _constants(2))):
         return None
     discriminator = replace(graph, outputs=(names[LOG_ODDS],)).pruned()

@@ -44,8 +44,8 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def resume(run: Run, folder: Path) -> dict[str, Any]:
-    """Bring `run` to where the checkpoint in `folder` was written; returns the recipe in it."""
+def resume(run: Run, folder: Path) -> None:
+    """Bring `run` to where the checkpoint in `folder` was written; its recipe must be the same."""
     facts, tensors = read(folder)
     run.net.load_state_dict(_part(tensors, "net."))
     run.optimizer.load_state_dict(
@@ -53,7 +53,12 @@ def resume(run: Run, folder: Path) -> dict[str, Any]:
     )
     run.generator.set_state(tensors["generator"])
     run.epoch, run.log = facts["epoch"], facts["log"]
-    return dict(facts["recipe"])
+
+
+def recipe(folder: Path) -> dict[str, Any]:
+    """The recipe that the checkpoint in `folder` is of, as JSON has it."""
+    with safe_open(folder / NAME, framework="pt") as file:
+        return dict(json.loads(file.metadata()["run"])["recipe"])
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

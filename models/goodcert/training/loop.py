@@ -63,8 +63,7 @@ def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
-    record = checkpoint.read(folder)[0]["recipe"]
-    if not recipe.recorded_as(record):
+    if not recipe.recorded_as(checkpoint.recipe(folder)):
         raise ValueError(
             f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it"
         )
