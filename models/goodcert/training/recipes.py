@@ -206,10 +206,11 @@ _GTSRB = replace(
     name="gtsrb",
     in_pack="gtsrb_32_a",
     labels=tuple(f"sign {number}" for number in range(43)),
-    epsilon="0.02",
+    epsilon="0.01",
+    kappa=0.3,
     flips=False,
     held_out=1000,
-    epochs=30,
+    epochs=60,
 )
 
 # --- by name ------------------------------------------------------------------------------------------
