@@ -95,7 +95,7 @@ def test_the_memory_layout_of_the_optimiser_follows_its_parameters(
     recipe: Recipe, data: Datasets, tmp_path: Path
 ) -> None:
     train(replace(recipe, precision="bfloat16"), data, tmp_path, CPU)
-    net = METHODS[recipe.method].network(recipe, data).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = METHODS[recipe.method].network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     run = checkpoint.Run(net, torch.optim.Adam(net.parameters(), fused=True), torch.Generator())
     checkpoint.resume(run, tmp_path)
     assert not net[2].weight.is_contiguous()

@@ -48,7 +48,7 @@ def test_prood_joins_its_discriminator_with_a_classifier_that_keeps_its_answers(
 ) -> None:
     plain = replace(recipe, name="plain", method="Plain")
     train(plain, data, tmp_path / "plain", CPU)
-    classifier = export.classifier(plain, tmp_path / "plain")
+    classifier = export.finished(plain, tmp_path / "plain")
     prood = replace(recipe, method="ProoD", base="plain")
     net = train(prood, data, tmp_path / "prood", CPU).eval()
     path = export.export(net, prood, images, tmp_path / "model.onnx", classifier)
@@ -88,7 +88,7 @@ def test_the_svhn_recipes_train_and_export_on_a_synthetic_pack(recipe: Recipe, t
     data = split(small, inside, random.integers(0, 10, 80), outside)
     base = replace(FAMILIES["svhn"][0], held_out=40, out_held_out=10, batch=16, epochs=1)
     train(base, data, tmp_path / "base", CPU)
-    joined = export.classifier(base, tmp_path / "base") if recipe.method == "ProoD" else None
+    joined = export.finished(base, tmp_path / "base") if recipe.method == "ProoD" else None
     net = train(small, data, tmp_path / "run", CPU, tmp_path / "base" if recipe.base and not joined else None)
     path = export.export(net.eval(), small, data.threshold, tmp_path / "model.onnx", joined)
     metadata = artifact.read(path).metadata

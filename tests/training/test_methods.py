@@ -91,9 +91,14 @@ def test_ccu_adds_the_evidence_to_the_losses_of_the_joint_posterior(recipe: Reci
 
 
 def test_the_network_of_ccu_starts_from_mixtures_of_both_distributions(recipe: Recipe, data: Datasets) -> None:
-    net = METHODS["CCU"].network(replace(recipe, components=3), data)
-    assert isinstance(net, Joint)
+    small = replace(recipe, components=3)
+    net = METHODS["CCU"].network(small)
     assert net(torch.rand(4, 1, 8, 8)).exp().sum(dim=1).tolist() == pytest.approx([1] * 4)
+    assert METHODS["CCU"].fit
+    METHODS["CCU"].fit(net, small, data)
+    for mixture, images in ((net.discriminator.inside, data.inside), (net.discriminator.outside, data.outside)):
+        mean = mixture.log_weight.softmax(dim=0) @ mixture.centres
+        assert mean.mean().item() == pytest.approx((images.float() / 255).mean().item(), abs=0.02)
 
 
 def test_what_has_no_bounds_is_refused_by_type(recipe: Recipe) -> None:

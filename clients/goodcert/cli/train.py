@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _train(recipe: Recipe, options: argparse.Namespace) -> None:
     folder, base = options.runs / recipe.name, options.runs / recipe.base if recipe.base else None
-    joined = export.classifier(RECIPES[recipe.base], base) if base and recipe.method == "ProoD" else None
+    joined = export.finished(RECIPES[recipe.base], base) if base and recipe.method == "ProoD" else None
     data = datasets.load(recipe, options.data)
     net = loop.train(recipe, data, folder, torch.device(options.device), None if joined else base)
     path = export.export(net.cpu().eval(), recipe, data.threshold, folder / "model.onnx", joined)

@@ -46,7 +46,8 @@ class Mixture(nn.Module):
 
 
 class LogOdds(nn.Module):
-    """log p(in | x) / p(out | x) for equal priors, from the two densities."""
+    """log p(in | x) / p(out | x) for equal priors, from the two densities. In the Euclidean metric, where the
+    paper measures along the principal axes of the data: so the l2 balls are those of the images."""
 
     def __init__(self, inside: Mixture, outside: Mixture) -> None:
         super().__init__()

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from goodcert import artifact, engine
 from goodcert.bounds.joint import LOG_ODDS, head
 from goodcert.bounds.writer import write_graph
-from goodcert.nets import build
 from goodcert.training import checkpoint
 from goodcert.training.graphs import deployed
+from goodcert.training.methods import METHODS
 from goodcert.training.recipes import Recipe
 
 IN_DISTRIBUTION_SHARE = 0.95
@@ -46,9 +46,9 @@ def export(
     return path
 
 
-def classifier(recipe: Recipe, folder: Path) -> nn.Module:
-    """The finished network of `recipe` from its run in `folder`."""
-    net = build(recipe.net, recipe.input_shape, len(recipe.labels))
+def finished(recipe: Recipe, folder: Path) -> nn.Module:
+    """What `recipe` trained, from its finished run in `folder`; raises FileNotFoundError for any other."""
+    net = METHODS[recipe.method].network(recipe)
     net.load_state_dict(checkpoint.finished(folder))
     return net.eval()
 

@@ -29,11 +29,11 @@ def train(
     this one starts from.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    run = _start(recipe, data, device)
+    run = _start(recipe, device)
     if (folder / checkpoint.NAME).exists():
         _resume(run, recipe, folder)
-    elif base is not None:
-        run.net.load_state_dict(checkpoint.finished(base))
+    else:
+        _fit(run.net, recipe, data, base)
     with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
         for epoch in range(run.epoch, recipe.epochs):
             measured = _epoch(run, recipe, data, epoch, device)
@@ -44,13 +44,21 @@ def train(
     return run.net
 
 
-def _start(recipe: Recipe, data: Datasets, device: torch.device) -> Run:
+def _start(recipe: Recipe, device: torch.device) -> Run:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        net = METHODS[recipe.method].network(recipe, data).to(device)
+        net = METHODS[recipe.method].network(recipe).to(device)
     if recipe.precision == "bfloat16":
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the layout of fast convolutions
     return Run(net, _optimizer(net, recipe), torch.Generator().manual_seed(recipe.seed))
+
+
+def _fit(net: nn.Module, recipe: Recipe, data: Datasets, base: Path | None) -> None:
+    fit = METHODS[recipe.method].fit
+    if fit is not None:
+        fit(net, recipe, data)
+    if base is not None:
+        net.load_state_dict(checkpoint.finished(base))
 
 
 def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -5,8 +5,10 @@ A method is two functions. Everything that differs within one (Q, attack steps, 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,7 +19,7 @@ from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.sequential import graph_of
 from goodcert.nets import build
 from goodcert.nets.joint import Joint
-from goodcert.nets.mixture import LogOdds, fitted
+from goodcert.nets.mixture import LogOdds, Mixture, fitted
 from goodcert.training import losses
 from goodcert.training.attacks import most_confident
 from goodcert.training.datasets import Datasets
@@ -45,32 +47,48 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """terms: the losses of a batch at a radius. network: what is trained, before its first step."""
+    """terms: the losses of a batch at a radius. network: what is trained, with random weights. fit: what is done
+    to it before the first step, for methods that start from the data."""
 
     terms: Callable[[nn.Module, Batch, float, Recipe], Terms]
-    network: Callable[[Recipe, Datasets], nn.Module]
+    network: Callable[[Recipe], nn.Module]
+    fit: Callable[[nn.Module, Recipe, Datasets], None] | None = None
 
 
 # --- networks -----------------------------------------------------------------------------------------
 
 
-def classifier(recipe: Recipe, _data: Datasets) -> nn.Module:
+def classifier(recipe: Recipe) -> nn.Module:
     """One logit a class."""
     return build(recipe.net, recipe.input_shape, len(recipe.labels))
 
 
-def discriminator(recipe: Recipe, _data: Datasets) -> nn.Module:
+def discriminator(recipe: Recipe) -> nn.Module:
     """One number: the log-odds of the in-distribution."""
     return build(recipe.net, recipe.input_shape, 1)
 
 
-def with_mixtures(recipe: Recipe, data: Datasets) -> nn.Module:
-    """A classifier joined with mixtures of Gaussians fitted to some images of both distributions."""
+def with_mixtures(recipe: Recipe) -> nn.Module:
+    """A classifier joined with two mixtures of Gaussians."""
+    made, size, pixels = classifier(recipe), recipe.components, prod(recipe.input_shape)
+    inside, outside = (Mixture(torch.rand(size, pixels), torch.zeros(size), torch.zeros(size)) for _ in range(2))
+    return Joint(made, LogOdds(inside, outside))
+
+
+def fit_mixtures(net: nn.Module, recipe: Recipe, data: Datasets) -> None:
+    """Put the mixtures where some images of both distributions are."""
     inside, outside = (images[:FITTED_ON].float() / 255 for images in (data.inside, data.outside))
     top, left = ((extent - recipe.size) // 2 for extent in outside.shape[2:])
     outside = outside[:, :, top : top + recipe.size, left : left + recipe.size]
-    mixtures = (fitted(images, recipe.components, recipe.seed) for images in (inside, outside))
-    return Joint(classifier(recipe, data), LogOdds(*mixtures))
+    odds = _mixtures(net)
+    for mixture, images in ((odds.inside, inside), (odds.outside, outside)):
+        mixture.load_state_dict(fitted(images, recipe.components, recipe.seed).state_dict())
+
+
+def _mixtures(net: nn.Module) -> LogOdds:
+    if not isinstance(net, Joint) or not isinstance(net.discriminator, LogOdds):
+        raise TypeError(f"got {type(net).__name__}, expected a Joint of a classifier and mixtures")
+    return net.discriminator
 
 
 # --- terms --------------------------------------------------------------------------------------------
@@ -100,9 +118,7 @@ def acet(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
 
 def ccu(net: nn.Module, batch: Batch, _epsilon: float, _recipe: Recipe) -> Terms:
     """Outlier Exposure of the joint posterior, and the likelihood of both mixtures."""
-    if not isinstance(net, Joint) or not isinstance(net.discriminator, LogOdds):
-        raise TypeError(f"got {type(net).__name__}, expected a Joint of a classifier and mixtures")
-    odds = net.discriminator
+    odds = _mixtures(net)
     log_p = net(batch.inside)
     inside = _cross_entropy(log_p, batch) + _evidence(odds, batch.inside)
     outside = losses.entropy_to_uniform(net(batch.outside)) + _evidence(odds, batch.outside)
@@ -178,7 +194,7 @@ METHODS: Mapping[str, Method] = {
     "CEDA": Method(ceda, classifier),
     "OE": Method(outlier_exposure, classifier),
     "ACET": Method(acet, classifier),
-    "CCU": Method(ccu, with_mixtures),
+    "CCU": Method(ccu, with_mixtures, fit_mixtures),
     "ProoD": Method(prood, discriminator),
     **{f"GOOD_{q}": Method(good, classifier) for q in QUANTILES},
 }
