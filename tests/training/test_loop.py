@@ -132,6 +132,16 @@ def test_the_log_has_a_line_for_every_epoch_and_the_schedules_reach_their_ends(
     assert float(rows[1]["learning_rate"]) == pytest.approx(recipe.learning_rate * 0.2)
 
 
+def test_the_bar_shows_losses_schedules_and_the_last_validation(
+    recipe: Recipe, data: Datasets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(recipe, data, tmp_path, CPU)
+    shown = capsys.readouterr().err
+    assert "tiny: epoch 2/2" in shown
+    for name in ("in_loss", "out_loss", "learning_rate", "kappa", "epsilon", "validation_accuracy"):
+        assert f"{name}=" in shown
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
     train(recipe, data, tmp_path, CPU)
     with pytest.raises(ValueError, match="another recipe"):

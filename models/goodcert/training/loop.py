@@ -92,7 +92,7 @@ def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.d
             measured = _step(run, recipe, _batch(run, recipe, data, chosen, device), progress)
             if step % 20 == 0:
                 shown = {name: f"{value:.3g}" for name, value in {**_last(run), **measured}.items()}
-                batches.set_postfix(shown, refresh=False)
+                batches.set_postfix(shown)
     return measured
 
 
