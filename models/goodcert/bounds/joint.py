@@ -1,7 +1,7 @@
 """Classifiers joined with a discriminator: bounded by the discriminator alone.
 
 With log-odds s(x) of the in-distribution, p(in | x) = 1 / (1 + exp(-s)), a joint model serves (Meinke,
-Bitterwolf, Hein, NeurIPS 2022, eq. 5)
+Bitterwolf, Hein, NeurIPS 2022)
 
     p(y | x) = p(y | x, in) p(in | x) + (1 - p(in | x)) / K   <=   p(in | x) + (1 - p(in | x)) / K,
 

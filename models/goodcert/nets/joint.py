@@ -25,7 +25,7 @@ def log_posterior(logits: Tensor, log_odds: Tensor) -> Tensor:
     """(N, K) log p(y | x) with p(y | x) = p(y | x, in) p(in | x) + (1 - p(in | x)) / K, where p(y | x, in) is the
     softmax of logits (N, K) and p(in | x) the sigmoid of log_odds (N, 1).
 
-    (Meinke and Hein, ICLR 2020, eq. 3; Meinke, Bitterwolf, Hein, NeurIPS 2022, eq. 5.) With s the log-odds,
+    (Meinke and Hein, ICLR 2020; Meinke, Bitterwolf, Hein, NeurIPS 2022.) With s the log-odds,
     p(y | x) = (1 + K exp(s) p(y | x, in)) / (K (1 + exp(s))), and log(1 + exp(t)) is softplus(t).
     """
     shift = log(logits.shape[1])
