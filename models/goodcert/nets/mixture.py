@@ -60,8 +60,8 @@ class LogOdds(nn.Module):
         return inside - outside
 
     def upper_in_ball(self, images: Tensor, radius: float) -> Tensor:
-        """(N, 1) what the log-odds are at most within `radius` of images (N, C, H, W) in the l2 norm: the guarantee
-        of Meinke and Hein, ICLR 2020, in the Euclidean metric. In real arithmetic: for tables, never served."""
+        """(N, 1) what the log-odds are at most within `radius` of images (N, C, H, W) in the l2 norm: the
+        guarantee of Meinke and Hein, ICLR 2020. In real arithmetic: for tables, never served."""
         _, inside = self.inside.ends_in_ball(images, radius)
         outside, _ = self.outside.ends_in_ball(images, radius)
         return inside - outside
