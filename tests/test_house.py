@@ -36,7 +36,7 @@ FORBIDDEN_LIBRARIES = {
 BOUNDS_ORDER = [
     "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "bilinear", "movement",
     "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter", "confidence",
-    "classifier", "chain", "crown",
+    "joint", "classifier", "chain", "crown",
 ]  # fmt: skip
 
 

@@ -9,7 +9,15 @@ import torch
 from PIL import Image
 
 from goodcert.data import packs
-from goodcert.data.images import centre_crop, grey, random_contrast, random_crop, uniform_noise
+from goodcert.data.images import (
+    auto_augment,
+    centre_crop,
+    grey,
+    random_contrast,
+    random_crop,
+    random_flip,
+    uniform_noise,
+)
 
 
 def test_grey_weighs_the_channels_as_luma_and_rounds() -> None:
@@ -68,3 +76,26 @@ def test_contrast_scales_the_distance_from_the_mean_and_inverts_about_half() -> 
 def test_contrast_of_1_changes_nothing() -> None:
     images = torch.arange(4, dtype=torch.uint8).reshape(1, 1, 2, 2)
     assert torch.equal(random_contrast(images, 1.0, torch.Generator()), images)
+
+
+def test_a_flip_mirrors_half_of_the_images_and_leaves_the_rest() -> None:
+    images = torch.arange(400 * 6, dtype=torch.int32).reshape(400, 1, 2, 3)
+    flipped = random_flip(images, torch.Generator().manual_seed(0))
+    mirrored = (flipped == images.flip(dims=(3,))).all(dim=(1, 2, 3))
+    kept = (flipped == images).all(dim=(1, 2, 3))
+    assert (mirrored ^ kept).all()
+    assert 150 < mirrored.sum() < 250
+
+
+@pytest.mark.parametrize("policy", ["cifar10", "svhn", "imagenet"])
+def test_autoaugment_changes_images_within_their_range_as_its_generator_says(policy: str) -> None:
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    state = torch.random.get_rng_state()
+    first, again = (auto_augment(images, policy, torch.Generator().manual_seed(0)) for _ in range(2))
+    other = auto_augment(images, policy, torch.Generator().manual_seed(5))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first, images)
+    assert ((first >= 0) & (first <= 1)).all()
+    assert first.shape == images.shape

@@ -4,9 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from goodcert.bounds.ball import parse_epsilon
 from goodcert.training.datasets import Datasets, load, split
-from goodcert.training.recipes import RECIPES, Recipe
+from goodcert.training.recipes import Recipe
 
 
 def flat(count: int, *shape: int) -> np.ndarray:
@@ -62,10 +61,3 @@ def test_packs_are_read_from_their_folder_and_need_labels(recipe: Recipe, tmp_pa
         load(recipe, tmp_path)
     np.savez(tmp_path / "in.npz", images=flat(22, 8, 8), labels=np.arange(22))
     assert numbers(load(recipe, tmp_path).threshold) == [19, 20, 21]
-
-
-def test_every_recipe_goes_by_its_own_name_and_an_epsilon_that_parses() -> None:
-    for name, recipe in RECIPES.items():
-        assert recipe.name == name
-        assert 0 < parse_epsilon(recipe.epsilon) <= 1
-        assert recipe.held_out >= 2 * 20  # what a threshold needs

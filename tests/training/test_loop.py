@@ -13,8 +13,9 @@ from torch import nn
 from goodcert.bounds.ball import around
 from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.sequential import graph_of
-from goodcert.training.datasets import Datasets
-from goodcert.training.loop import ball_margins, train
+from goodcert.training.datasets import Datasets, split
+from goodcert.training.loop import train
+from goodcert.training.methods import ball_margins
 from goodcert.training.recipes import Recipe
 
 CPU = torch.device("cpu")
@@ -38,11 +39,11 @@ class PowerCut:
         return getattr(self._data, name)
 
 
-def weights(net: nn.Sequential) -> list[torch.Tensor]:
+def weights(net: nn.Module) -> list[torch.Tensor]:
     return [p.detach() for p in net.parameters()]
 
 
-def same(a: nn.Sequential, b: nn.Sequential) -> bool:
+def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(weights(a), weights(b), strict=True))
 
 
@@ -53,10 +54,51 @@ def same(a: nn.Sequential, b: nn.Sequential) -> bool:
 def test_a_run_that_was_interrupted_ends_in_the_same_network_to_the_bit(
     recipe: Recipe, data: Datasets, tmp_path: Path, field: str, times: int
 ) -> None:
-    expected = train(recipe, data, tmp_path / "whole", CPU)
+    assert_same_after_a_power_cut(recipe, data, tmp_path, field, times)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["Plain", "CEDA", "OE", "ACET", "CCU", "GOOD_0", "GOOD_100", "ProoD"])
+def test_so_does_every_method(recipe: Recipe, data: Datasets, tmp_path: Path, method: str, precision: Any) -> None:
+    quantile = {"GOOD_0": 0.0, "GOOD_100": 1.0}.get(method, 0.8)
+    small = replace(recipe, method=method, quantile=quantile, precision=precision, components=2, attack_steps=2)
+    assert_same_after_a_power_cut(small, data, tmp_path, "labels", 5)
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd", "weight_decay": 0.1}, {"flips": True}, {"seed": 7}])
+def test_so_does_every_way_to_train(
+    recipe: Recipe, data: Datasets, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    assert_same_after_a_power_cut(replace(recipe, **changes), data, tmp_path, "labels", 4)
+
+
+def test_so_does_autoaugment(recipe: Recipe, tmp_path: Path) -> None:
+    colourful = replace(recipe, color="rgb", auto_augment=True, augment_policy="svhn")
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (22, 8, 8, 3), dtype=np.uint8)
+    data = split(colourful, images, random.integers(0, 3, 22), images)
+    assert_same_after_a_power_cut(colourful, data, tmp_path, "labels", 5)
+
+
+@pytest.mark.parametrize("method", ["ACET", "CCU", "GOOD_80", "ProoD"])
+def test_every_device_trains_and_goes_on(
+    recipe: Recipe, data: Datasets, tmp_path: Path, method: str, device: str
+) -> None:
+    small, target = replace(recipe, method=method, components=2, attack_steps=2), torch.device(device)
+    expected = train(small, data, tmp_path / "whole", target)
     with pytest.raises(PowerCutError):
-        train(recipe, PowerCut(data, field, times), tmp_path / "cut", CPU)  # type: ignore[arg-type]
-    assert same(train(recipe, data, tmp_path / "cut", CPU), expected)
+        train(small, PowerCut(data, "labels", 5), tmp_path / "cut", target)  # type: ignore[arg-type]
+    resumed = train(small, data, tmp_path / "cut", target)
+    for a, b in zip(weights(expected), weights(resumed), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def assert_same_after_a_power_cut(recipe: Recipe, data: Datasets, folder: Path, field: str, times: int) -> None:
+    expected = train(recipe, data, folder / "whole", CPU)
+    with pytest.raises(PowerCutError):
+        train(recipe, PowerCut(data, field, times), folder / "cut", CPU)  # type: ignore[arg-type]
+    assert same(train(recipe, data, folder / "cut", CPU), expected)
+    assert (folder / "cut" / "log.csv").read_bytes() == (folder / "whole" / "log.csv").read_bytes()
 
 
 def test_the_seed_decides_the_run_and_nothing_outside_it(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
@@ -88,6 +130,16 @@ def test_the_log_has_a_line_for_every_epoch_and_the_schedules_reach_their_ends(
     assert [float(rows[1][name]) for name in ("kappa", "epsilon")] == [0.3, 0.1]
     assert float(rows[0]["learning_rate"]) == recipe.learning_rate
     assert float(rows[1]["learning_rate"]) == pytest.approx(recipe.learning_rate * 0.2)
+
+
+def test_the_bar_shows_losses_schedules_and_the_last_validation(
+    recipe: Recipe, data: Datasets, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(recipe, data, tmp_path, CPU)
+    shown = capsys.readouterr().err
+    assert "tiny: epoch 2/2" in shown
+    for name in ("in_loss", "out_loss", "learning_rate", "kappa", "epsilon", "validation_accuracy"):
+        assert f"{name}=" in shown
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:

@@ -1,11 +1,21 @@
-"""Equations 8, 9 and 10 by hand."""
+"""The losses of every method by hand."""
 
 import math
 
 import pytest
 import torch
 
-from goodcert.training.losses import good, good_at_point, good_quantile, objective
+from goodcert.training.losses import (
+    binary_inside,
+    binary_outside,
+    entropy_to_uniform,
+    evidence,
+    good,
+    good_at_point,
+    good_quantile,
+    log_confidence,
+    objective,
+)
 
 
 def margins(*largest: float) -> torch.Tensor:
@@ -54,6 +64,30 @@ def test_the_share_is_rounded_down_from_its_decimal(quantile: float, count: int,
 
 def test_equation_9_is_the_mean_cross_entropy_plus_kappa_times_the_mean_outlier_loss() -> None:
     assert objective(torch.tensor([1.0, 3.0]), torch.tensor([4.0, 6.0]), 0.3).item() == pytest.approx(3.5)
+
+
+LOGITS = torch.tensor([[3.0, 1.0], [1.0, 1.0]]).log()
+"""Softmax 3/4 and 1/4, then 1/2 twice."""
+
+
+def test_ceda_is_the_log_of_the_largest_probability() -> None:
+    torch.testing.assert_close(log_confidence(LOGITS), torch.tensor([0.75, 0.5]).log())
+
+
+def test_outlier_exposure_is_the_cross_entropy_to_the_uniform_distribution() -> None:
+    expected = [-(math.log(3 / 4) + math.log(1 / 4)) / 2, math.log(2)]
+    assert entropy_to_uniform(LOGITS).tolist() == pytest.approx(expected)
+
+
+def test_prood_takes_the_discriminator_for_a_binary_classifier() -> None:
+    # log-odds log 4: p(in) = 4/5, p(out) = 1/5
+    odds = torch.tensor([4.0]).log()
+    assert binary_inside(odds).item() == pytest.approx(-math.log(4 / 5))
+    assert binary_outside(odds).item() == pytest.approx(-math.log(1 / 5))
+
+
+def test_the_evidence_of_ccu_is_minus_the_log_of_the_mean_of_both_densities() -> None:
+    assert evidence(torch.tensor([6.0]).log(), torch.tensor([2.0]).log()).item() == pytest.approx(-math.log(4))
 
 
 def test_every_loss_has_finite_gradients_far_out_and_at_zero() -> None:

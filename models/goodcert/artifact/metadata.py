@@ -24,6 +24,8 @@ class Metadata:
     method: the training method in the paper's notation, such as `GOOD_100`.
     recipe: every setting of the training run, with the seed.
     results: what `goodcert evaluate` measured.
+    head: of a joint model, the value in the graph that is its discriminator's log-odds, from which alone its bound
+    comes; "" for any other. Left out of the file where it is "".
     """
 
     labels: tuple[str, ...]
@@ -37,6 +39,7 @@ class Metadata:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    head: str = ""
 
     def __post_init__(self) -> None:
         for name, kind in _KINDS.items():
@@ -65,6 +68,7 @@ class Metadata:
         return {
             PREFIX + name: value if isinstance(value, str) else json.dumps(value)
             for name, value in asdict(self).items()
+            if name != "head" or value
         }
 
     @classmethod
@@ -72,9 +76,10 @@ class Metadata:
         """Read the entries back; raises ArtifactError for one that is missing, unknown or malformed."""
         own = {name.removeprefix(PREFIX): text for name, text in props.items() if name.startswith(PREFIX)}
         known = {f.name for f in fields(cls)}
-        if own.keys() != known:
+        missing = known - own.keys() - {"head"}
+        if missing or own.keys() - known:
             raise ArtifactError(
-                f"metadata: missing {sorted(known - own.keys())}, unknown {sorted(own.keys() - known)}; "
+                f"metadata: missing {sorted(missing)}, unknown {sorted(own.keys() - known)}; "
                 "write the file with goodcert.artifact.write"
             )
         values = {name: _parse(name, text) for name, text in own.items()}
@@ -93,8 +98,9 @@ _KINDS: Mapping[str, type] = {
     "recipe": Mapping,
     "results": Mapping,
     "format_version": int,
+    "head": str,
 }
-_TEXT = frozenset({"color", "resize", "epsilon", "method"})
+_TEXT = frozenset({"color", "resize", "epsilon", "method", "head"})
 
 
 def _parse(name: str, text: str) -> Any:

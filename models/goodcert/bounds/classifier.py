@@ -1,5 +1,7 @@
-"""A classifier as a module of margins: the body bounded layer by layer, the last layer fused into differences."""
+"""A classifier as a module of margins: the body bounded layer by layer, the last layer fused into differences. Of
+a joint model the discriminator alone is bounded (joint.py)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -9,6 +11,7 @@ from goodcert.bounds.confidence import LogitDifferences
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import Program, prepare
 from goodcert.bounds.interval import Interval, Nonnegative
+from goodcert.bounds.joint import JointDifferences, head
 from goodcert.bounds.rounding import FLOAT32, Rounding
 
 
@@ -18,6 +21,11 @@ class MarginModule(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
+        joint = head(graph)
+        if joint is not None:
+            self._program = prepare(joint.discriminator, FLOAT32)
+            self._differences: Callable[[Interval], Tensor] = JointDifferences(joint)
+            return
         body, weight, bias = split(graph)
         self._program = prepare(body, FLOAT32)
         self._differences = LogitDifferences(weight.double(), bias.double(), FLOAT32)

@@ -53,3 +53,19 @@ def random_contrast(images: Tensor, most: float, generator: torch.Generator) -> 
     mean = images.float().mean(dim=(1, 2, 3), keepdim=True)
     centre = torch.where(factor < 0, 255 - mean, mean)
     return (centre + factor * (images.float() - mean)).round().clamp(0, 255).to(torch.uint8)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W), half of them mirrored left to right."""
+    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored, images.flip(dims=(3,)), images)
+
+
+def auto_augment(images: Tensor, policy: str, generator: torch.Generator) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1] after AutoAugment (Cubuk et al., CVPR 2019), each by a random pair of
+    operations from the policy learnt on `cifar10`, `svhn` or `imagenet`."""
+    from kornia.augmentation.auto import AutoAugment  # of the training extra, and slow to import
+
+    with torch.random.fork_rng():  # kornia draws from the global generator
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        return torch.as_tensor(AutoAugment(policy)(images)).clamp(0, 1)

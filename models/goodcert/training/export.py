@@ -9,21 +9,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from goodcert import artifact, engine
-from goodcert.bounds.sequential import graph_of
+from goodcert.bounds.joint import LOG_ODDS, head
 from goodcert.bounds.writer import write_graph
+from goodcert.training import checkpoint
+from goodcert.training.graphs import deployed
+from goodcert.training.methods import METHODS
 from goodcert.training.recipes import Recipe
 
 IN_DISTRIBUTION_SHARE = 0.95
 """How much of the held-out in-distribution has a confidence above the threshold."""
 
 
-def export(net: nn.Sequential, recipe: Recipe, held_out: Tensor, path: Path) -> Path:
-    """Write the model file at `path`; held_out: uint8 (N, C, H, W) digits used for the threshold only.
+def export(
+    net: nn.Module, recipe: Recipe, held_out: Tensor, path: Path, classifier: nn.Module | None = None
+) -> Path:
+    """Write the model file at `path`; held_out: uint8 (N, C, H, W) images used for the threshold only;
+    classifier: what ProoD joins its discriminator with.
 
     Compiles the written graph first: ONNX Runtime and the bound engine must agree on it, or EngineError.
     """
-    channels = 1 if recipe.color == "grey" else 3
-    model = write_graph(graph_of(net, (channels, recipe.size, recipe.size)))
+    graph = deployed(net, recipe, classifier)
+    model = write_graph(graph)
     certificates = engine.compile(model).certify(held_out.numpy(), 0.0)
     metadata = artifact.Metadata(
         labels=recipe.labels,
@@ -33,10 +39,18 @@ def export(net: nn.Sequential, recipe: Recipe, held_out: Tensor, path: Path) -> 
         epsilon=recipe.epsilon,
         threshold=threshold(certificates.confidence),
         method=recipe.method,
+        head=LOG_ODDS if head(graph) else "",
         recipe={**asdict(recipe), "goodcert": version("goodcert"), "torch": version("torch")},
     )
     artifact.write(model, metadata, path)
     return path
+
+
+def finished(recipe: Recipe, folder: Path) -> nn.Module:
+    """What `recipe` trained, from its finished run in `folder`; raises FileNotFoundError for any other."""
+    net = METHODS[recipe.method].network(recipe)
+    net.load_state_dict(checkpoint.finished(folder))
+    return net.eval()
 
 
 def threshold(confidences: NDArray[np.float64]) -> float:

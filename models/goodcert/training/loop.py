@@ -1,64 +1,82 @@
-"""The training loop, the only one: ask the schedules, ask the loss, step, remember."""
+"""The training loop, the only one: ask the schedules, ask the method, step, remember."""
 
 import csv
+import io
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from goodcert.bounds.classifier import split, training_margins
-from goodcert.bounds.interpreter import prepare
-from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import EXACT
-from goodcert.bounds.sequential import graph_of
-from goodcert.data.images import random_contrast, random_crop
-from goodcert.nets import build
-from goodcert.training import losses
+from goodcert.data.images import auto_augment, random_contrast, random_crop, random_flip
+from goodcert.training import checkpoint, losses
+from goodcert.training.checkpoint import Run
 from goodcert.training.datasets import Datasets
+from goodcert.training.methods import METHODS, Batch, Terms
 from goodcert.training.recipes import Recipe
 from goodcert.training.schedules import decay, ramp
 
 
-@dataclass
-class Run:
-    """What a checkpoint holds: all that the next step depends on."""
-
-    net: nn.Sequential
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    epoch: int = 0
-
-
-def train(recipe: Recipe, data: Datasets, folder: Path, device: torch.device) -> nn.Sequential:
+def train(
+    recipe: Recipe, data: Datasets, folder: Path, device: torch.device, base: Path | None = None
+) -> nn.Module:
     """Train a network by `recipe`, going on from the last checkpoint in `folder` if there is one.
 
-    Writes `checkpoint.pt` after every epoch and one line an epoch to `log.csv`. The same seed, device and
-    number of threads give the same network, interrupted or not.
+    Writes `checkpoint.safetensors` after every epoch, and `log.csv` with one line an epoch. The same seed, device
+    and number of threads give the same network, interrupted or not. base: the folder of the run whose network
+    this one starts from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = _start(recipe, device)
-    _resume(run, recipe, folder)
-    for epoch in range(run.epoch, recipe.epochs):
-        measured = _epoch(run, recipe, data, epoch, device)
-        run.epoch = epoch + 1
-        _save(run, recipe, folder)
-        _log(folder, {"epoch": epoch + 1, **measured, **_validate(run.net, recipe, data, device)})
+    if (folder / checkpoint.NAME).exists():
+        _resume(run, recipe, folder)
+    else:
+        _fit(run.net, recipe, data, base)
+    with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        for epoch in range(run.epoch, recipe.epochs):
+            measured = _epoch(run, recipe, data, epoch, device)
+            run.epoch = epoch + 1
+            run.log.append({"epoch": run.epoch, **measured, **_validate(run.net, recipe, data, device)})
+            checkpoint.save(run, asdict(recipe), folder)
+            _write_log(folder, run.log)
     return run.net
 
 
 def _start(recipe: Recipe, device: torch.device) -> Run:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        channels = 1 if recipe.color == "grey" else 3
-        net = build(recipe.net, (channels, recipe.size, recipe.size), len(recipe.labels)).to(device)
+        net = METHODS[recipe.method].network(recipe).to(device)
     if recipe.precision == "bfloat16":
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the layout of fast convolutions
-    optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
-    return Run(net, optimizer, torch.Generator().manual_seed(recipe.seed))
+    return Run(net, _optimizer(net, recipe), torch.Generator().manual_seed(recipe.seed))
+
+
+def _fit(net: nn.Module, recipe: Recipe, data: Datasets, base: Path | None) -> None:
+    fit = METHODS[recipe.method].fit
+    if fit is not None:
+        fit(net, recipe, data)
+    if base is not None:
+        net.load_state_dict(checkpoint.finished(base))
+
+
+def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    rate, weight_decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(net.parameters(), rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.SGD(
+        net.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=weight_decay, fused=True
+    )
+
+
+def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
+    if not recipe.recorded_as(checkpoint.recipe(folder)):
+        raise ValueError(
+            f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it"
+        )
+    checkpoint.resume(run, folder)
+    _write_log(folder, run.log)  # the power may have gone between checkpoint and log
 
 
 def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.device) -> dict[str, float]:
@@ -67,98 +85,91 @@ def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.d
         raise ValueError(f"got {len(data.inside)} images to train on, expected at least a batch of {recipe.batch}")
     order = torch.randperm(len(data.inside), generator=run.generator)[: steps * recipe.batch]
     measured: dict[str, float] = {}
-    with tqdm(torch.split(order, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False) as batches:
+    title = f"{recipe.name}: epoch {epoch + 1}/{recipe.epochs}"
+    with tqdm(torch.split(order, recipe.batch), desc=title, leave=False) as batches:
         for step, chosen in enumerate(batches):
             progress = (epoch + step / steps) / recipe.epochs
-            measured = _step(run, recipe, data, chosen, progress, device)
+            measured = _step(run, recipe, _batch(run, recipe, data, chosen, device), progress)
             if step % 20 == 0:
-                batches.set_postfix({name: f"{value:.3g}" for name, value in measured.items()})
+                shown = {name: f"{value:.3g}" for name, value in {**_last(run), **measured}.items()}
+                batches.set_postfix(shown)
     return measured
 
 
-def _step(
-    run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, progress: float, device: torch.device
-) -> dict[str, float]:
+def _last(run: Run) -> dict[str, float]:
+    """What the validation of the epoch before found."""
+    last = run.log[-1] if run.log else {}
+    return {name: value for name, value in last.items() if name.startswith("validation")}
+
+
+def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: torch.device) -> Batch:
+    inside = random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator)
+    if recipe.flips:
+        inside = random_flip(inside, run.generator)
+    shown = _pixels(inside, device)
+    if recipe.auto_augment:
+        shown = auto_augment(shown, recipe.augment_policy, run.generator)
+    picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
+    outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
+    outside = random_contrast(outliers, recipe.out_contrast, run.generator)
+    return Batch(shown, data.labels[chosen].to(device), _pixels(outside, device))
+
+
+def _step(run: Run, recipe: Recipe, batch: Batch, progress: float) -> dict[str, float]:
     kappa = recipe.kappa * ramp(progress, *recipe.kappa_ramp)
     epsilon = float(recipe.epsilon) * ramp(progress, *recipe.epsilon_ramp)
     rate = recipe.learning_rate * decay(progress, recipe.decay_at, recipe.decay_factor)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-
-    inside = _pixels(random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator), device)
-    picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
-    outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
-    outside = _pixels(random_contrast(outliers, recipe.out_contrast, run.generator), device)
-
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        entropy = F.cross_entropy(run.net(inside).float(), data.labels[chosen].to(device))
-        out_losses = _out_losses(run.net, outside, epsilon, recipe)
-    loss = losses.objective(entropy, out_losses, kappa)
+    terms = _terms(run.net, recipe, batch, epsilon)
     run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses.objective(terms.inside, terms.outside, kappa).backward()  # type: ignore[no-untyped-call]
     run.optimizer.step()
     return {
-        "cross_entropy": entropy.item(), "out_loss": out_losses.mean().item(), "learning_rate": rate,
+        "in_loss": terms.inside.mean().item(), "out_loss": terms.outside.mean().item(), "learning_rate": rate,
         "kappa": kappa, "epsilon": epsilon,
     }  # fmt: skip
 
 
-def _out_losses(net: nn.Sequential, images: Tensor, epsilon: float, recipe: Recipe) -> Tensor:
-    margins = ball_margins(net, images, epsilon)
-    if recipe.quantile == 1:
-        return losses.good(margins)
-    return losses.good_quantile(margins, net(images).float(), recipe.quantile)
-
-
-def ball_margins(net: nn.Sequential, images: Tensor, epsilon: float) -> Tensor:
-    """(N, K, K) bounds on all logit differences over the balls around `images` (N, C, H, W), clipped to
-    [0, 1] as the certified ones are; differentiable, without rounding margins."""
-    _, channels, height, width = images.shape
-    body, weight, bias = split(graph_of(net, (channels, height, width)))
-    box = Interval((images - epsilon).clamp(min=0), (images + epsilon).clamp(max=1))
-    return training_margins(prepare(body, EXACT), weight, bias, box, EXACT)
+def _terms(net: nn.Module, recipe: Recipe, batch: Batch, epsilon: float) -> Terms:
+    with torch.autocast(batch.inside.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        return METHODS[recipe.method].terms(net, batch, epsilon, recipe)
 
 
 @torch.no_grad()
-def _validate(net: nn.Sequential, recipe: Recipe, data: Datasets, device: torch.device) -> dict[str, float]:
-    """On held-out images of both training distributions: nothing that an evaluation uses."""
-    logits = net(_pixels(data.validation, device))
-    accuracy = (logits.argmax(dim=1) == data.validation_labels.to(device)).double().mean()
-    margins = ball_margins(net, _pixels(data.outside_validation, device), float(recipe.epsilon))
-    return {"validation_accuracy": accuracy.item(), "validation_out_loss": losses.good(margins).mean().item()}
+def _validate(net: nn.Module, recipe: Recipe, data: Datasets, device: torch.device) -> dict[str, float]:
+    """On held-out images of both training distributions: nothing that an evaluation uses. At the final radius;
+    the accuracy of a discriminator is its share of the in-distribution that it takes for it."""
+    hits, out_losses = [], []
+    for at in _slices(max(len(data.validation), len(data.outside_validation)), 4 * recipe.batch):
+        inside, outside = (_pixels(images[at], device) for images in (data.validation, data.outside_validation))
+        batch = Batch(inside, data.validation_labels[at].to(device), outside)
+        terms = _terms(net, recipe, batch, float(recipe.epsilon))
+        hits.append(_hits(terms.outputs, batch.labels))
+        out_losses.append(terms.outside)
+    return {
+        "validation_accuracy": torch.cat(hits).double().mean().item(),
+        "validation_out_loss": torch.cat(out_losses).double().mean().item(),
+    }
+
+
+def _slices(count: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _hits(outputs: Tensor, labels: Tensor) -> Tensor:
+    """(N,) whether the class of the largest logit is right, or whether the only number is positive."""
+    return outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(dim=1) == labels
 
 
 def _pixels(images: Tensor, device: torch.device) -> Tensor:
     return images.to(device).float() / 255
 
 
-def _save(run: Run, recipe: Recipe, folder: Path) -> None:
-    state = {
-        "recipe": asdict(recipe), "epoch": run.epoch, "net": run.net.state_dict(),
-        "optimizer": run.optimizer.state_dict(), "generator": run.generator.get_state(),
-    }  # fmt: skip
-    torch.save(state, folder / "checkpoint.new")
-    os.replace(folder / "checkpoint.new", folder / "checkpoint.pt")  # never half a checkpoint
-
-
-def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
-    path = folder / "checkpoint.pt"
-    if not path.exists():
-        return
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != asdict(recipe):
-        raise ValueError(f"{path} is of another recipe; give --runs another folder or remove it")
-    run.net.load_state_dict(state["net"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    run.generator.set_state(state["generator"])
-    run.epoch = state["epoch"]
-
-
-def _log(folder: Path, row: dict[str, float]) -> None:
-    path = folder / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row.keys())
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+def _write_log(folder: Path, rows: list[dict[str, float]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    (folder / "log.new").write_text(text.getvalue(), newline="")
+    os.replace(folder / "log.new", folder / "log.csv")

@@ -1,7 +1,38 @@
-"""The losses of GOOD as functions of tensors (Bitterwolf, Meinke, Hein, NeurIPS 2020, section 3)."""
+"""The losses of all methods as functions of tensors, one value an image. Equations by number alone are those of
+GOOD (Bitterwolf, Meinke, Hein, NeurIPS 2020, section 3)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+
+def log_confidence(logits: Tensor) -> Tensor:
+    """(N,) CEDA: log max_k p(k | z), on outliers (Hein, Andriushchenko, Bitterwolf, CVPR 2019)."""
+    return logits.log_softmax(dim=1).amax(dim=1)
+
+
+def entropy_to_uniform(logits: Tensor) -> Tensor:
+    """(N,) Outlier Exposure, and ACET after its attack: -1/K sum_k log p(k | z), the cross entropy to the uniform
+    distribution (Hendrycks, Mazeika, Dietterich, ICLR 2019)."""
+    return -logits.log_softmax(dim=1).mean(dim=1)
+
+
+def binary_inside(log_odds: Tensor) -> Tensor:
+    """(N,) ProoD: -log p(in | x) = log(1 + exp(-s)) of log-odds s (N,) on the in-distribution (Meinke, Bitterwolf,
+    Hein, NeurIPS 2022)."""
+    return F.softplus(-log_odds)
+
+
+def binary_outside(log_odds_upper: Tensor) -> Tensor:
+    """(N,) ProoD: -log(1 - max p(in | z)) = log(1 + exp(s)) on outliers, where s (N,) bounds the log-odds over a
+    ball from above (same paper)."""
+    return F.softplus(log_odds_upper)
+
+
+def evidence(log_inside: Tensor, log_outside: Tensor) -> Tensor:
+    """(N,) CCU: -log p(x) of an image of either distribution, p(x) = p(x | in) / 2 + p(x | out) / 2, from the two
+    log densities (N,) (Meinke and Hein, ICLR 2020)."""
+    return -(torch.logaddexp(log_inside, log_outside) - torch.tensor(2.0).log())
 
 
 def good(margins: Tensor) -> Tensor:
