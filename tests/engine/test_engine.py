@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from goodcert import engine
+from goodcert.bounds.ball import Ball
 from goodcert.bounds.sequential import graph_of
 from goodcert.bounds.writer import write_graph
 from goodcert.engine import Certificates, Engine, EngineError
+from goodcert.engine.engine import Evaluation
 from graphs import Operation, classifier, onnx_model, run_onnx
 
 RANDOM = np.random.default_rng(5)
@@ -375,3 +377,19 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     one, two = (engine.compile(model, threads=threads).certify(images, 0.05) for threads in (1, 2))
     for name in ("confidence", "confidence_upper_bound", "confidence_lower_bound", "margins"):
         assert np.array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize(("classes", "most"), [(10, 64), (1000, 16)])
+def test_memory_is_bounded_by_evaluating_so_many_rows_at_a_time(classes: int, most: int) -> None:
+    sizes = []
+
+    def evaluate(ball: Ball) -> Evaluation:
+        sizes.append(len(ball.point))
+        return Evaluation(ball.point.reshape(len(ball.point), -1), np.zeros((len(ball.point), classes, classes)))
+
+    images = np.zeros((130, 1, 1, classes), np.float32)
+    images[:, 0, 0, 0] = np.linspace(0, 1, 130)
+    made = Engine(lambda x: x, evaluate, classes, (1, 1, classes), "cpu").certify(images, 0.1)
+    assert max(sizes) == most
+    assert sum(sizes) == 130
+    assert (np.diff(made.confidence) > 0).all()  # in order

@@ -11,17 +11,15 @@ from goodcert.bounds.ball import Ball
 from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.graph import Graph
 from goodcert.engine.cuda_graphs import GraphedMargins
+from goodcert.engine.engine import CHUNK
 
 ROWS = 16
 """PyTorch's CPU matrix products give a row the same bits in every batch only when the number of rows is a
 multiple of this (batches of 1 to 3 and remainders take other paths)."""
 
-CHUNK = 64
-"""Rows that are bounded at once; more images are done in turn, so that memory is bounded too."""
-
 
 class EagerMargins:
-    """Margins for balls of any number of images, in chunks. Thread-safe."""
+    """Margins for balls of any number of images; on a GPU up to `CHUNK`. Thread-safe."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
         self._device = device
@@ -30,16 +28,10 @@ class EagerMargins:
     @torch.inference_mode()
     def __call__(self, ball: Ball) -> NDArray[np.float64]:
         """Margins (N, K, K)."""
-        lower, upper = (torch.split(torch.from_numpy(np.ascontiguousarray(x)), CHUNK) for x in ball[1:])
-        parts = [self._chunk(low, high) for low, high in zip(lower, upper, strict=True)]
-        return np.asarray(torch.cat(parts).numpy())
-
-    def _chunk(self, lower: Tensor, upper: Tensor) -> Tensor:
-        count = len(lower)
-        rows = -count % ROWS
-        low, high = (_pad(x, rows).to(self._device) for x in (lower, upper))
-        margins: Tensor = self._run(low, high)[:count].cpu()
-        return margins
+        count = len(ball.lower)
+        lower, upper = (_pad(torch.from_numpy(np.ascontiguousarray(x)), -count % ROWS) for x in ball[1:])
+        margins = self._run(lower.to(self._device), upper.to(self._device))[:count]
+        return np.asarray(margins.cpu().numpy())
 
 
 def _runner(graph: Graph, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:

@@ -23,6 +23,12 @@ class Evaluation(NamedTuple):
     margins: NDArray[np.float64]
 
 
+CHUNK = 64
+"""The most rows that are evaluated at once."""
+
+_MARGINS = 2**24
+"""The most margins that are made at once (128 MiB)."""
+
 Method: TypeAlias = Literal["ibp", "crown", "auto"]
 
 
@@ -81,17 +87,9 @@ class Engine:
         """Certificates of balls (N, C, H, W); the confidence is that of their points."""
         if method not in ("ibp", "crown", "auto") or (method == "auto" and threshold is None):
             raise ValueError(f"method: got {method!r}, expected ibp, crown, or auto with a threshold")
-        logits, margins = self.evaluate(ball)
-        certificates = Certificates(
-            index=logits.argmax(axis=1),
-            confidence=confidence(logits),
-            confidence_lower_bound=confidence_lower_bound(margins),
-            confidence_upper_bound=confidence_upper_bound(margins),
-            margins=margins,
-            method=np.full(len(logits), "ibp", dtype="<U5"),
-        )
+        certificates = self._propagated(ball)
         if method == "crown":
-            return self._tightened(certificates, ball, np.arange(len(logits)))
+            return self._tightened(certificates, ball, np.arange(len(ball.point)))
         if threshold is not None and method == "auto" and "crown" in self.methods:
             return self._tightened(certificates, ball, np.flatnonzero(certificates.undecided(threshold)))
         return certificates
@@ -114,6 +112,13 @@ class Engine:
             raise ValueError(f"images: got shape {images.shape}, expected (N, {expected}) with N at least 1")
         return around(images, epsilon)
 
+    def _propagated(self, ball: Ball) -> Certificates:
+        """By ibp, so many at a time that memory is bounded."""
+        rows = max(1, min(CHUNK, _MARGINS // self.classes**2))
+        slices = [slice(start, start + rows) for start in range(0, len(ball.point), rows)]
+        parts = [_certificates(self.evaluate(Ball(*(x[chosen] for x in ball)))) for chosen in slices]
+        return Certificates.concatenate(parts) if len(parts) > 1 else parts[0]
+
     def _tightened(self, certificates: Certificates, ball: Ball, rows: NDArray[np.int64]) -> Certificates:
         """With the bounds of `rows` made anew by crown."""
         if isinstance(self._tighten, str):
@@ -125,3 +130,15 @@ class Engine:
         for name, values in zip(fields, (*tighter, "crown"), strict=True):
             fields[name][rows] = values
         return replace(certificates, **fields)
+
+
+def _certificates(evaluation: Evaluation) -> Certificates:
+    logits, margins = evaluation
+    return Certificates(
+        index=logits.argmax(axis=1),
+        confidence=confidence(logits),
+        confidence_lower_bound=confidence_lower_bound(margins),
+        confidence_upper_bound=confidence_upper_bound(margins),
+        margins=margins,
+        method=np.full(len(logits), "ibp", dtype="<U5"),
+    )

@@ -7,7 +7,6 @@ a row the same bits in every batch without padding.
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from goodcert.bounds.ball import Ball
@@ -17,24 +16,18 @@ from goodcert.engine.engine import Evaluation
 from goodcert.engine.one_graph import OPSETS, export_margins, one_graph
 from goodcert.engine.runtime import RowRunner
 
-CHUNK = 64
-"""Rows that are bounded at once; more images are done in turn, so that memory is bounded too."""
-
 Run = Callable[..., tuple[NDArray[Any], ...]]
 """From (point, lower, upper) to (logits, margins)."""
 
 
 class OnnxEngine:
-    """Logits and margins for balls of any number of images, in chunks. Thread-safe."""
+    """Logits and margins for balls of any number of images. Thread-safe."""
 
     def __init__(self, graph: Graph, threads: int | None) -> None:
         self._run = _together(graph, threads) if graph.opset in OPSETS else _in_turn(graph, threads)
 
     def __call__(self, ball: Ball) -> Evaluation:
-        rows = [slice(start, start + CHUNK) for start in range(0, len(ball.point), CHUNK)]
-        parts = [self._run(*(x[r] for x in ball)) for r in rows]
-        logits, margins = (np.concatenate(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True))
-        return Evaluation(logits, margins)
+        return Evaluation(*self._run(*ball))
 
 
 def _together(graph: Graph, threads: int | None) -> Run:
