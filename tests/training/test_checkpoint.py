@@ -37,6 +37,7 @@ class Deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
         return getattr(self.data, name)
 
+torch.set_num_threads(int(sys.argv[2]))  # on which bits depend
 train(tiny_recipe(), Deadly(), Path(sys.argv[1]), torch.device("cpu"))
 """
 
@@ -45,7 +46,7 @@ def test_a_killed_process_goes_on_to_the_same_bits_and_the_same_log(
     recipe: Recipe, data: Datasets, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, tmp_path / "cut"]
+    command = [sys.executable, "-c", KILLED, tmp_path / "cut", str(torch.get_num_threads())]
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert checkpoint.read(tmp_path / "cut")[0]["epoch"] == 1
