@@ -16,8 +16,8 @@ from goodcert.bounds.rounding import FLOAT32, Rounding
 
 
 class MarginModule(nn.Module):
-    """From float32 boxes (N, C, H, W) to guaranteed margins (N, K, K), float64, covering float32 rounding.
-    Nothing in it depends on the batch, so it can be exported with torch.onnx and run elsewhere."""
+    """From float32 boxes (N, C, H, W) of pixels, none below 0, to guaranteed margins (N, K, K), float64, covering
+    float32 rounding. Nothing in it depends on the batch, so it can be exported and run elsewhere."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

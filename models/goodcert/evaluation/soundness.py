@@ -23,7 +23,7 @@ from goodcert.bounds.classifier import MarginModule, split, training_margins
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
-from goodcert.bounds.interval import Interval
+from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import EXACT, FLOAT32, Rounding
 from goodcert.engine.prediction import confidence
 from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
@@ -115,7 +115,7 @@ def _points(lower: Array, upper: Array, weight: Array, random: np.random.Generat
 def _bounds(layers: Layers, lower: Array, upper: Array, rounding: Rounding) -> Ends:
     """For every point: its box's bounds on all features, on all differences of logits, on the confidence."""
     net = graph(layers)
-    x = Interval(*(torch.from_numpy(end)[:, None, None] for end in (lower, upper)))
+    x = Nonnegative(*(torch.from_numpy(end)[:, None, None] for end in (lower, upper)))
     values = prepare(net, rounding).trace(x)
     features = [torch.cat([values[f"g{i}"][side] for i in range(len(layers))], dim=1).double() for side in (0, 1)]
     margins = MarginModule(net)(*x) if rounding is FLOAT32 else _plain_margins(net, x)
