@@ -7,7 +7,10 @@ _COLUMNS = (
     "out-distribution",
     "images",
     "AUC",
+    "adversarial AUC",
     "guaranteed AUC",
+    "FPR at 95 %",
+    "guaranteed FPR",
     "certified",
     "mean confidence",
     "mean bound",
@@ -29,9 +32,10 @@ Accuracy {results.accuracy:.2f} % on {results.images} test images, of which {res
 
 {table(results)}
 
-AUC: how often a test image of the in-distribution has a higher confidence than an outlier. Guaranteed AUC: the
+AUC: how often a test image of the in-distribution has a strictly higher confidence than an outlier. Guaranteed AUC: the
 same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon} in place
-of its confidence. Certified: outliers that nothing within epsilon can lift above the threshold.
+of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by bound. \
+Certified: outliers that nothing within epsilon can lift above the threshold.
 
 An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
 epsilon in every pixel. Fitted to one data set of clean, centred images; other sources will look different to it.
@@ -44,7 +48,8 @@ def table(results: Results) -> str:
     """The out-distributions as a Markdown table, percentages with two decimals."""
     rows = [_COLUMNS, tuple("---:" if i else "---" for i in range(len(_COLUMNS)))]
     rows += [
-        (name, str(r.images), f"{r.auc:.2f}", f"{r.guaranteed_auc:.2f}", f"{r.certified:.2f} %",
+        (name, str(r.images), f"{r.auc:.2f}", "–" if r.adversarial_auc is None else f"{r.adversarial_auc:.2f}",
+         f"{r.guaranteed_auc:.2f}", f"{r.fpr95:.2f} %", f"{r.guaranteed_fpr95:.2f} %", f"{r.certified:.2f} %",
          f"{r.mean_confidence:.4f}", f"{r.mean_bound:.4f}")
         for name, r in results.outside.items()
     ]  # fmt: skip
