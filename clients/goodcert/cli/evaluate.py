@@ -1,4 +1,4 @@
-"""`goodcert evaluate MODEL... --data DIR`: measure model files; with --out, a report; with --write, their cards."""
+"""`goodcert evaluate MODEL... --data DIR`: measure model files; --out writes a report, --write their cards."""
 
 import argparse
 import os
@@ -18,9 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("GOODCERT_DATA"), metavar="DIR",
                         help="folder of the image packs (default: GOODCERT_DATA)")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="DIR",
-                        help="write <benchmark>.html, .md and .json here; rows of other models are kept")  # fmt: skip
+                        help="write <benchmark>.html, .md and .json here; other rows stay")  # fmt: skip
     parser.add_argument("--adversarial", choices=["none", *BUDGETS], default="none",
-                        help="attack the outliers too; short: minutes on a CPU, full: for a GPU (default: none)")  # fmt: skip
+                        help="attack too; short: minutes on a CPU, full: for a GPU (default: none)")  # fmt: skip
     parser.add_argument("--epsilon", metavar="E", help="radius in [0, 1] (default: the models')")
     parser.add_argument("--device", default="cpu", help="auto, cpu or cuda (default: cpu)")
     parser.add_argument("--write", action="store_true",
@@ -125,4 +125,5 @@ def _command(options: argparse.Namespace) -> str:
     """What to type to measure the same again, without the folders of this machine."""
     files = (str(Path(*path.parts[-3:])) if path.is_absolute() else str(path) for path in options.models)
     epsilon = f" --epsilon {options.epsilon}" if options.epsilon else ""
-    return f"goodcert evaluate {' '.join(files)} --adversarial {options.adversarial}{epsilon} --out {options.out.name}"
+    attack = f" --adversarial {options.adversarial}"
+    return f"goodcert evaluate {' '.join(files)}{attack}{epsilon} --out {options.out.name}"

@@ -10,15 +10,16 @@ SMOOTHING = (1.0, 2.5)
 
 
 def smoothed(noise: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """(N, H, W, ...) blurred within each channel, every image by its own amount, and stretched to all 256 levels."""
+    """(N, H, W, ...) blurred within each channel, each image by its own amount, and stretched to 256 levels."""
     widths = np.random.default_rng(seed).uniform(*SMOOTHING, len(noise))
     return np.stack([_smooth(image, width) for image, width in zip(noise, widths, strict=True)])
 
 
 def _smooth(image: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
-    blurred = gaussian_filter(image.astype(np.float64), width, axes=(0, 1))
+    blurred: NDArray[np.float64] = gaussian_filter(image.astype(np.float64), width, axes=(0, 1))
     low, high = blurred.min(), blurred.max()
-    return np.rint(255 * (blurred - low) / max(high - low, 1e-9)).astype(np.uint8)
+    stretched = 255 * (blurred - low) / max(high - low, 1e-9)
+    return np.asarray(np.rint(stretched), np.uint8)
 
 
 def permuted(images: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:

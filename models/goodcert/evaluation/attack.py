@@ -1,7 +1,7 @@
 """The highest confidence that an attacker finds near an outlier: Auto-PGD from several starts, and points found
 on other models. What is found is measured by the engine that serves; its bound must never be below it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ BUDGETS: Mapping[str, Budget] = {"short": Budget(200, 100, 2), "full": Budget(10
 _BATCH, _SEED = 100, 2020
 
 
-def sample(images: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
+def sample(images: Sized, count: int) -> NDArray[np.int64]:
     """The indices of `count` images, or of all where there are fewer, spread evenly."""
     return np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64)
 

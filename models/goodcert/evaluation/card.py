@@ -1,7 +1,7 @@
 """The model card: what a person should know before relying on a model, written by what measured it."""
 
 from goodcert.artifact import Artifact
-from goodcert.evaluation.measures import Results
+from goodcert.evaluation.measures import Results, percent
 
 _COLUMNS = (
     "out-distribution",
@@ -32,9 +32,9 @@ Accuracy {results.accuracy:.2f} % on {results.images} test images, of which {res
 
 {table(results)}
 
-AUC: how often a test image of the in-distribution has a strictly higher confidence than an outlier. Guaranteed AUC: the
-same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon} in place
-of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by bound. \
+AUC: how often a test image of the in-distribution has a strictly higher confidence than an outlier. Guaranteed
+AUC: the same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon}
+in place of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by bound.
 Certified: outliers that nothing within epsilon can lift above the threshold.
 
 An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
@@ -48,7 +48,7 @@ def table(results: Results) -> str:
     """The out-distributions as a Markdown table, percentages with two decimals."""
     rows = [_COLUMNS, tuple("---:" if i else "---" for i in range(len(_COLUMNS)))]
     rows += [
-        (name, str(r.images), f"{r.auc:.2f}", "–" if r.adversarial_auc is None else f"{r.adversarial_auc:.2f}",
+        (name, str(r.images), f"{r.auc:.2f}", percent(r.adversarial_auc),
          f"{r.guaranteed_auc:.2f}", f"{r.fpr95:.2f} %", f"{r.guaranteed_fpr95:.2f} %", f"{r.certified:.2f} %",
          f"{r.mean_confidence:.4f}", f"{r.mean_bound:.4f}")
         for name, r in results.outside.items()

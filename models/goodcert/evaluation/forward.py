@@ -46,7 +46,8 @@ def _layer(node: Node, graph: Graph) -> Function | None:
         return F.relu
     if node.op not in ("Conv", "Gemm") or not all(name in graph.constants for name in node.inputs[1:]):
         return None
-    weight, bias = (*(graph.constants[name] for name in node.inputs[1:]), None)[:2]
+    weight, *rest = (graph.constants[name] for name in node.inputs[1:])
+    bias = rest[0] if rest else None
     if node.op == "Conv":
         return partial(_conv, convolution(node.attributes, weight.ndim - 2), weight, bias)
     return partial(_gemm, weight.T if node.attributes.get("transB", 0) else weight, bias)

@@ -16,6 +16,13 @@ Scores = NDArray[np.float64]
 
 TRUE_POSITIVE_RATE = 0.95
 
+ABSENT = "\N{EN DASH}"
+
+
+def percent(value: float | None) -> str:
+    """With two decimals, or a dash where it is not known."""
+    return ABSENT if value is None else f"{value:.2f}"
+
 
 @dataclass(frozen=True)
 class OutResult:
@@ -78,8 +85,9 @@ def false_positives(inside: Scores, outside: Scores, rate: float = TRUE_POSITIVE
 
 
 def roc(inside: Scores, outside: Scores, points: int = 200) -> tuple[Scores, Scores]:
-    """(false positive rates, true positive rates), from (0, 0) to (1, 1), as steps that `auc` is the area below:
-    every in-distribution score is a threshold, and whatever reaches it is accepted."""
+    """(false positive rates, true positive rates) from (0, 0) to (1, 1). Every in-distribution score is a
+    threshold, and whatever reaches it is accepted; at most `points` of them are kept. Joined first to the right
+    and then upwards, with all points kept, the area below is `auc`."""
     thresholds = np.sort(inside)[::-1]
     chosen = np.unique(np.linspace(0, len(thresholds) - 1, points).astype(int))
     false = np.array([np.mean(outside >= t) for t in thresholds[chosen]])

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside what is measured here. Only figures that are certain; the rest is absent."""
+"""What the paper reports, to stand beside what is measured here: only figures that are certain."""
 
 from collections.abc import Mapping, Sequence
 

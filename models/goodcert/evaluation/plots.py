@@ -1,4 +1,4 @@
-"""Plots as SVG that sits inside a page: its text and axes take the page's colour, so it reads in light and dark."""
+"""Plots as SVG that sits inside a page: its text and axes take the page's colour, in light and dark."""
 
 import base64
 import io
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -27,7 +28,7 @@ CLEAN, ADVERSARIAL, GUARANTEED, INSIDE = "#3f7fbf", "#d9822b", "#c8455b", "#8a94
 SERIES = ("#3f7fbf", "#d9822b", "#3f9a5f", "#c8455b", "#8f6bb8", "#b0883a", "#2fa3a3", "#c76b9f", "#8a94a0")
 MARKERS = "osD^vP*Xp"
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     "axes.titlesize": 10,
@@ -67,8 +68,8 @@ def overview(rows: Sequence[Row]) -> Plot:
             panel.set(title=name, xlim=(-3, 103), ylim=(len(rows) - 0.5, -0.5))
             panel.set_yticks(range(len(rows)), [f"{r.method} {r.net or ''} ({r.name})" for r in rows])
         _legend(figure, panels)
-    alt = f"AUC, adversarial AUC and guaranteed AUC of {len(rows)} models on {', '.join(names)}; the table below has "
-    return Plot(_svg(figure), alt + "the numbers.")
+    alt = f"The three AUCs of {len(rows)} models on {', '.join(names)}; the table below has the numbers."
+    return Plot(_svg(figure), alt)
 
 
 def _dots(panel: Axes, line: int, out: OutRow) -> None:
@@ -124,7 +125,7 @@ def rocs(measured: Measured) -> Plot:
 
 def _curve(panel: Axes, inside: Scores, outside: Scores, color: str, dash: str, name: str) -> None:
     false, true = roc(inside, outside, points=80)
-    panel.plot(false, true, drawstyle="steps-pre", color=color, linestyle=dash, linewidth=1.7, label=name)
+    panel.plot(false, true, drawstyle="steps-post", color=color, linestyle=dash, linewidth=1.7, label=name)
 
 
 def radii(measured: Measured) -> Plot:
@@ -134,7 +135,13 @@ def radii(measured: Measured) -> Plot:
     with _style():
         figure, (means, aucs) = _panels(2, columns=2, height=2.8)
         for (name, bounds), color, marker in zip(measured.sweep.items(), SERIES, MARKERS, strict=False):
-            look = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4, "label": name}
+            look: dict[str, Any] = {
+                "color": color,
+                "marker": marker,
+                "markersize": 4,
+                "linewidth": 1.4,
+                "label": name,
+            }
             means.plot(x, bounds.mean(axis=1), **look)
             aucs.plot(x, [auc(inside, bound) for bound in bounds], **look)
         for panel, title in ((means, "mean guaranteed bound"), (aucs, "guaranteed AUC (%)")):
@@ -154,12 +161,15 @@ def png(image: NDArray[np.uint8]) -> str:
 
 
 def _panels(count: int, columns: int, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in so many columns; whatever is lowest in its column has numbers below it."""
     columns = min(columns, count)
     lines = -(-count // columns)
     figure = Figure(figsize=(10.5, lines * height + 0.7), layout="constrained")
-    grid = figure.subplots(lines, columns, squeeze=False, sharex=columns != 2, sharey=sharey).ravel().tolist()
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=sharey).ravel().tolist()
     for empty in grid[count:]:
         empty.remove()
+    for lowest in grid[max(0, count - columns) : count]:
+        lowest.tick_params(labelbottom=True)
     return figure, grid[:count]
 
 
@@ -169,17 +179,24 @@ def _legend(figure: Figure, panels: Sequence[Axes], columns: int = 3) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """Only the element, without ids, metadata and addresses that mean nothing inside a page."""
-    figure.patch.set_alpha(0)
+    """Only the element, without the ids, addresses and decimals that mean nothing inside a page."""
+    figure.patch.set_visible(False)
     for panel in figure.axes:
-        panel.patch.set_alpha(0)
+        panel.patch.set_visible(False)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">', text, count=1)
+    for pattern, replacement in _NEEDLESS:
+        text = re.sub(pattern, replacement, text, flags=re.DOTALL)
+    return text
 
 
+_NEEDLESS = (
+    (r"<metadata>.*?</metadata>", ""),
+    (r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">'),
+    (r'<g id="[^"]*"', "<g"),
+    (r"(\d\.\d)\d+", r"\1"),
+    (r"\s+", " "),
+)
+"""Patterns and what takes their place; a tenth of a point is finer than a screen."""

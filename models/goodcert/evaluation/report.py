@@ -1,10 +1,9 @@
 """The report: one HTML file that needs nothing else, made from what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,9 +12,10 @@ from goodcert.evaluation import plots
 from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.evaluate import Measured, TestImages
-from goodcert.evaluation.results import ABSENT, EXPLANATION, OutRow, Row, label, outs, percent
+from goodcert.evaluation.measures import ABSENT, percent
+from goodcert.evaluation.results import EXPLANATION, OutRow, Row, label, outs
 
-OUTLIERS_SHOWN = 6
+OUTLIERS_SHOWN = 12
 """The most confident ones of each out-distribution."""
 
 COMPARED = 2
@@ -41,7 +41,8 @@ class Section:
     title: str
     labels: str
     plots: Sequence[tuple[str, plots.Plot]]
-    confident: dict[str, list[Seen]]
+    answers: Sequence[Seen]
+    confident: Mapping[str, Sequence[Seen]]
 
 
 def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measured]], images: TestImages) -> str:
@@ -60,7 +61,9 @@ def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measur
         label=label,
         absent=ABSENT,
         overview=plots.overview(rows),
-        compared=compared([one for _, one in measured], images),
+        compared=[
+            {"out": n, "number": i, "picture": plots.png(images.outside[n][i])} for n, i in compared(images)
+        ],
         sections=[section(row, one, images) for row, one in measured],
         checked=sum(len(c.confidence) for _, one in measured for c in (one.inside, *one.outside.values())),
         attacked=sum(len(scores) for _, one in measured for scores in one.attacked.values()),
@@ -88,7 +91,8 @@ def section(row: Row, measured: Measured, images: TestImages) -> Section:
         name: [seen(measured, name, x, i) for i in most_confident(measured, name)]
         for name, x in images.outside.items()
     }
-    return Section(row, label(row), ", ".join(measured.artifact.metadata.labels), drawn, confident)
+    answers = [seen(measured, name, images.outside[name], i) for name, i in compared(images)]
+    return Section(row, label(row), ", ".join(measured.artifact.metadata.labels), drawn, answers, confident)
 
 
 def most_confident(measured: Measured, name: str) -> list[int]:
@@ -108,11 +112,6 @@ def seen(measured: Measured, name: str, images: Images, number: int) -> Seen:
     )
 
 
-def compared(measured: Sequence[Measured], images: TestImages) -> list[dict[str, Any]]:
-    """The same outliers, spread evenly over each set, with what every model says of them."""
-    return [
-        {"out": name, "picture": plots.png(x[number]), "number": number,
-         "answers": [seen(one, name, x, number) for one in measured]}
-        for name, x in images.outside.items()
-        for number in (int(i) for i in sample(x, COMPARED + 2)[1:-1])
-    ]  # fmt: skip
+def compared(images: TestImages) -> list[tuple[str, int]]:
+    """(out-distribution, number) of the outliers that all models are asked about, spread evenly over each set."""
+    return [(name, int(i)) for name, x in images.outside.items() for i in sample(x, COMPARED + 2)[1:-1]]

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from goodcert.evaluation.evaluate import Measured
+from goodcert.evaluation.measures import ABSENT, percent
 
 DIGITS = 4
 """Decimals that are kept."""
-
-ABSENT = "–"
 
 
 @dataclass(frozen=True)
@@ -118,11 +117,6 @@ def outs(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for r in rows for name in r.out))
 
 
-def percent(value: float | None) -> str:
-    """With two decimals, or a dash where it is not known."""
-    return ABSENT if value is None else f"{value:.2f}"
-
-
 def markdown(title: str, rows: Sequence[Row]) -> str:
     """A page: the AUCs, the false positive rates, where the rows come from."""
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
@@ -146,10 +140,12 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
 """
 
 
-EXPLANATION = """AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie \
-counts against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, and points found \
-on the other models, reach within epsilon of each outlier that was attacked. Guaranteed: with the proven upper bound \
-over the whole ball, below which no attack can ever push the AUC. A dash: not measured, or not known."""
+EXPLANATION = (
+    "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie counts "
+    "against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, and points found "
+    "on the other models, reach within epsilon of each outlier that was attacked. Guaranteed: with the proven upper "
+    "bound over the whole ball, below which no attack can ever push the AUC. A dash: not measured, or not known."
+)
 
 
 def label(one: Row) -> str:
