@@ -9,7 +9,7 @@ from pathlib import Path
 from goodcert import artifact
 from goodcert.evaluation import benchmarks, card
 from goodcert.evaluation.attack import BUDGETS
-from goodcert.evaluation.evaluate import Measured, TestImages, UnsoundError, load, measure
+from goodcert.evaluation.evaluate import ImageSets, Measured, UnsoundError, load, measure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +105,7 @@ def _write(path: Path, measured: Measured) -> Measured:
     return replace(measured, artifact=artifact.read(path))
 
 
-def _report(options: argparse.Namespace, measured: Sequence[Measured], images: TestImages) -> None:
+def _report(options: argparse.Namespace, measured: Sequence[Measured], images: ImageSets) -> None:
     from goodcert.evaluation import paper, report, results
 
     benchmark = benchmarks.of(measured[0].artifact.metadata).name

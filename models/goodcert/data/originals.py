@@ -89,5 +89,5 @@ def _records(path: Path, data: NDArray[np.uint8], length: int) -> NDArray[np.uin
 def _square(photo: Image.Image) -> NDArray[np.uint8]:
     side = min(photo.size)
     left, top = ((extent - side) // 2 for extent in photo.size)
-    box = (left, top, left + side, top + side)
-    return np.asarray(photo.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR, box))
+    middle = photo.convert("RGB").crop((left, top, left + side, top + side))
+    return np.asarray(middle.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))

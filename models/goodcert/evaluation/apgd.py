@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 MOMENTUM = 0.75
-"""alpha: the share of the new step; the rest goes on in the direction of the last one."""
+"""alpha: the share of the new step, but for the very first; the rest goes on in the direction of the last one."""
 
 PROGRESS = 0.75
 """rho: the share of steps since the last checkpoint that must have led up for the step size to stay."""
@@ -33,7 +33,7 @@ def ascend(objective: Objective, start: Tensor, lower: Tensor, upper: Tensor, st
     """The best points of the box that `steps` steps from `start` reach; all tensors (N, C, H, W)."""
     climb, marks, judged = _Climb(objective, start, lower, upper), set(checkpoints(steps)), 0
     for step in range(1, steps + 1):
-        climb.step()
+        climb.step(1 if step == 1 else MOMENTUM)
         if step in marks:
             climb.judge(step - judged)
             judged = step
@@ -72,11 +72,11 @@ class _Climb:
         self._best_before = self.best.values
         self._halved = torch.zeros_like(self._size, dtype=torch.bool)
 
-    def step(self) -> None:
+    def step(self, alpha: float) -> None:
         """x + alpha (z - x) + (1 - alpha) (x - x_before), where z is the plain step; both kept inside the box."""
         x = self._here.points
         plain = self._inside(x + _wide(self._size) * self._here.gradients.sign())
-        after = self._at(self._inside(x + MOMENTUM * (plain - x) + (1 - MOMENTUM) * (x - self._before)))
+        after = self._at(self._inside(x + alpha * (plain - x) + (1 - alpha) * (x - self._before)))
         self._rises += after.values > self._here.values
         self._before, self._here = x, after
         self.best = after.or_else(self.best, after.values > self.best.values)

@@ -34,8 +34,8 @@ Accuracy {results.accuracy:.2f} % on {results.images} test images, of which {res
 
 AUC: how often a test image of the in-distribution has a strictly higher confidence than an outlier. Guaranteed
 AUC: the same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon}
-in place of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by bound.
-Certified: outliers that nothing within epsilon can lift above the threshold.
+in place of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by
+bound. Certified: outliers that nothing within epsilon can lift above the threshold.
 
 An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
 epsilon in every pixel. Fitted to one data set of clean, centred images; other sources will look different to it.

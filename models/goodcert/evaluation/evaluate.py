@@ -66,7 +66,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class TestImages:
+class ImageSets:
     """inside, outside: uint8 (N, C, H, W). labels: (N,), of `inside`."""
 
     inside: Images
@@ -80,7 +80,7 @@ def evaluate(artifact: Artifact, folder: Path, device: str = "cpu") -> Results:
     return measured.results()
 
 
-def load(artifacts: Sequence[Artifact], folder: Path) -> TestImages:
+def load(artifacts: Sequence[Artifact], folder: Path) -> ImageSets:
     """The images that all these models are measured on; ValueError for models that do not share a benchmark."""
     kinds = {(a.metadata.recipe.get("in_pack"), a.metadata.input_shape) for a in artifacts}
     if len(kinds) != 1:
@@ -88,12 +88,12 @@ def load(artifacts: Sequence[Artifact], folder: Path) -> TestImages:
     metadata = artifacts[0].metadata
     benchmark = benchmarks.of(metadata)
     inside, labels = benchmarks.load_inside(benchmark, metadata, folder)
-    return TestImages(inside, labels, benchmarks.load_outside(benchmark, metadata, folder))
+    return ImageSets(inside, labels, benchmarks.load_outside(benchmark, metadata, folder))
 
 
 def measure(
     artifacts: Sequence[Artifact],
-    images: TestImages,
+    images: ImageSets,
     epsilon: str,
     device: str = "cpu",
     budget: Budget | None = None,
@@ -155,7 +155,7 @@ def _sweep(compiled: Engine, outside: Mapping[str, Images], epsilon: float) -> d
 
 
 def _attacked(
-    artifacts: Sequence[Artifact], engines: Sequence[Engine], images: TestImages, epsilon: float, budget: Budget
+    artifacts: Sequence[Artifact], engines: Sequence[Engine], images: ImageSets, epsilon: float, budget: Budget
 ) -> list[dict[str, Scores]]:
     """For every model, by out-distribution, the highest served confidence near each sampled image: at the image,
     and at every point found on any model."""

@@ -16,7 +16,7 @@ Scores = NDArray[np.float64]
 
 TRUE_POSITIVE_RATE = 0.95
 
-ABSENT = "\N{EN DASH}"
+ABSENT = "-"
 
 
 def percent(value: float | None) -> str:

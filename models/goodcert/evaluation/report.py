@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from goodcert.evaluation import plots
 from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
-from goodcert.evaluation.evaluate import Measured, TestImages
+from goodcert.evaluation.evaluate import ImageSets, Measured
 from goodcert.evaluation.measures import ABSENT, percent
 from goodcert.evaluation.results import EXPLANATION, OutRow, Row, label, outs
 
@@ -45,7 +45,7 @@ class Section:
     confident: Mapping[str, Sequence[Seen]]
 
 
-def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measured]], images: TestImages) -> str:
+def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measured]], images: ImageSets) -> str:
     """The page: all `rows` in its table, and the models of this run one by one."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
@@ -80,7 +80,7 @@ def limit(bound: float) -> str:
     return f"{ceil(1000 * bound) / 10:.1f}"
 
 
-def section(row: Row, measured: Measured, images: TestImages) -> Section:
+def section(row: Row, measured: Measured, images: ImageSets) -> Section:
     """The plots and pictures of one model."""
     drawn = [
         ("Confidence and guaranteed bound", plots.histograms(measured)),
@@ -112,6 +112,6 @@ def seen(measured: Measured, name: str, images: Images, number: int) -> Seen:
     )
 
 
-def compared(images: TestImages) -> list[tuple[str, int]]:
+def compared(images: ImageSets) -> list[tuple[str, int]]:
     """(out-distribution, number) of the outliers that all models are asked about, spread evenly over each set."""
     return [(name, int(i)) for name, x in images.outside.items() for i in sample(x, COMPARED + 2)[1:-1]]

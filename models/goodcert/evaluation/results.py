@@ -99,9 +99,9 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """The old rows, each replaced where a new one has its name, then the others."""
+    """The old rows, each replaced where a new one has its name, then the others; published ones last."""
     by_name = {r.name: r for r in old} | {r.name: r for r in new}
-    return list(by_name.values())
+    return sorted(by_name.values(), key=lambda r: r.source is not None)
 
 
 def _parse(path: Path, facts: Mapping[str, Any]) -> Row:
@@ -141,10 +141,11 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
 
 
 EXPLANATION = (
-    "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie counts "
-    "against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, and points found "
-    "on the other models, reach within epsilon of each outlier that was attacked. Guaranteed: with the proven upper "
-    "bound over the whole ball, below which no attack can ever push the AUC. A dash: not measured, or not known."
+    "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie "
+    "counts against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, and "
+    "points found on the other models, reach within epsilon of each outlier that was attacked. Guaranteed: with "
+    "the proven upper bound over the whole ball, below which no attack can ever push the AUC. A dash: not "
+    "measured, or not known."
 )
 
 
