@@ -1,5 +1,6 @@
 """A benchmark in miniature: packs of a few images, and models that were never trained."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from graphs import classifier
 from miniature import PACKS, metadata
 
 
-@pytest.fixture(autouse=True)
-def _little_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmarks, "NOISE_IMAGES", 12)
+@pytest.fixture(scope="session", autouse=True)
+def _little_noise() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmarks, "NOISE_IMAGES", 12)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +29,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two models, in folders of their own."""
-    paths = [tmp_path / "one/1/model.onnx", tmp_path / "two/model.onnx"]
+    folder = tmp_path_factory.mktemp("models")
+    paths = [folder / "one/1/model.onnx", folder / "two/model.onnx"]
     for seed, path in enumerate(paths):
         artifact.write(classifier(seed, classes=3), metadata(f"METHOD_{seed}"), path)
     return paths
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def artifacts(files: list[Path]) -> list[artifact.Artifact]:
     return [artifact.read(path) for path in files]

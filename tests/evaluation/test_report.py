@@ -27,18 +27,18 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images(artifacts: list[artifact.Artifact], folder: Path) -> ImageSets:
     return load(artifacts, folder)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def measured(artifacts: list[artifact.Artifact], images: ImageSets) -> list[tuple[Row, Measured]]:
     both = measure(artifacts, images, "0.05", budget=Budget(3, 2, 1), sweep=True)
     return [(row(one, f"model{i}", "goodcert evaluate"), one) for i, one in enumerate(both)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(measured: list[tuple[Row, Measured]], images: ImageSets) -> str:
     return report("A <title>", [*(r for r, _ in measured), *paper.ROWS["mnist"]], measured, images)
 

@@ -99,6 +99,7 @@ def histograms(measured: Measured) -> Plot:
                 counts, _ = np.histogram(scores, bins)
                 panel.stairs(counts / counts.sum(), bins, color=color, linestyle=dash, linewidth=1.5, label=what)
             panel.set(title=name, yscale="log", ylim=(5e-5, 1.5), xlim=(0, 1))
+            panel.minorticks_off()
         _legend(figure, panels)
         figure.supxlabel("confidence, bound")
         figure.supylabel("share of images")
