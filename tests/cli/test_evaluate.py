@@ -88,6 +88,8 @@ def test_rows_of_earlier_runs_stay(folder: Path, model: Path) -> None:
         (["{model}", "{far}", "--data", "{data}"], "choose one with --epsilon"),
         (["{model}", "--epsilon", "1.5", "--data", "{data}"], "expected at most 1"),
         (["{model}"], "name the folder of the image packs"),
+        (["{data}/nothing.onnx", "--data", "{data}"], "No such file"),
+        (["{model}", "--data", "{data}/nowhere"], "no image pack"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(

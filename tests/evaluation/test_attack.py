@@ -72,10 +72,12 @@ def test_every_point_that_is_found_lies_in_the_box(images: NDArray[np.uint8]) ->
     assert ((lower <= points) & (points <= upper)).all()
 
 
-def test_it_raises_confidences_but_never_above_the_bound(images: NDArray[np.uint8]) -> None:
-    compiled = engine.compile(classifier(), threads=1)
+def test_it_raises_confidences_but_never_above_the_bound(images: NDArray[np.uint8], device: str) -> None:
+    compiled = engine.compile(classifier(), device, threads=1)
     certificates = compiled.certify(images, 0.1)
-    found = highest(compiled, attack(forward(read_graph(classifier())), images, 0.1, BUDGET, CPU))
+    target = torch.device(device)
+    points = attack(forward(read_graph(classifier()).to(target)), images, 0.1, BUDGET, target)
+    found = highest(compiled, points)
     assert np.mean(found > certificates.confidence + 1e-3) > 0.9
     assert (found <= certificates.confidence_upper_bound).all()
 

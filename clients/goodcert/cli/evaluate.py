@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from goodcert import artifact
+from goodcert.bounds.ball import parse_epsilon
+from goodcert.engine import EngineError
 from goodcert.evaluation import benchmarks, card
 from goodcert.evaluation.attack import BUDGETS
 from goodcert.evaluation.evaluate import ImageSets, Measured, UnsoundError, load, measure
@@ -28,23 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 done, 1 an order that must hold is broken, 2 wrong usage."""
+    """0 done, 1 a model cannot be measured or its bounds do not hold, 2 wrong usage."""
     wrong = _wrong(options)
     if wrong:
-        print(f"goodcert evaluate: {wrong}")
-        return 2
-    models = [artifact.read(path) for path in options.models]
+        return _refuse(wrong, 2)
     try:
+        models = [artifact.read(path) for path in options.models]
         epsilon = options.epsilon or _common_epsilon(models)
+        parse_epsilon(epsilon)
         images = load(models, options.data)
+    except (artifact.ArtifactError, OSError, ValueError) as error:
+        return _refuse(error, 2)
+    try:
         budget = BUDGETS.get(options.adversarial)
         measured = measure(models, images, epsilon, options.device, budget, sweep=bool(options.out))
-    except UnsoundError as error:
-        print(f"goodcert evaluate: {error}")
-        return 1
-    except ValueError as error:
-        print(f"goodcert evaluate: {error}")
-        return 2
+    except (EngineError, UnsoundError) as error:
+        return _refuse(error, 1)
     for path, one in zip(options.models, measured, strict=True):
         _print(path, one)
     if options.write:
@@ -52,6 +53,11 @@ def run(options: argparse.Namespace) -> int:
     if options.out:
         _report(options, measured, images)
     return 0
+
+
+def _refuse(reason: object, status: int) -> int:
+    print(f"goodcert evaluate: {reason}")
+    return status
 
 
 def _wrong(options: argparse.Namespace) -> str | None:
@@ -63,13 +69,13 @@ def _wrong(options: argparse.Namespace) -> str | None:
     for path in options.models:
         if options.write and not _version(path).isdigit():
             return f"--write takes a file at <name>/<version>/model.onnx, got {path}"
-    names = [name(path) for path in options.models]
+    names = [_name(path) for path in options.models]
     if len(set(names)) != len(names):
         return f"models are told apart by their folders, expected names that differ, got {', '.join(names)}"
     return None
 
 
-def name(path: Path) -> str:
+def _name(path: Path) -> str:
     """Of the folder that the model, or its version, lies in."""
     folder = path.resolve().parent
     return folder.parent.name if folder.name.isdigit() else folder.name
@@ -88,7 +94,7 @@ def _common_epsilon(models: Sequence[artifact.Artifact]) -> str:
 
 def _print(path: Path, measured: Measured) -> None:
     results = measured.results()
-    print(f"{name(path)} ({measured.artifact.metadata.method}): accuracy {results.accuracy:.2f} %, "
+    print(f"{_name(path)} ({measured.artifact.metadata.method}): accuracy {results.accuracy:.2f} %, "
           f"accepted {results.accepted:.2f} %, mean confidence {results.mean_confidence:.4f}, "
           f"epsilon {results.epsilon}")  # fmt: skip
     print(card.table(results))
@@ -98,8 +104,8 @@ def _write(path: Path, measured: Measured) -> Measured:
     """The file and its card, rewritten; the measured model is then the one in the file."""
     model, results = measured.artifact, measured.results()
     artifact.write(model.model, replace(model.metadata, results=results.to_json()), path)
-    command = f"goodcert evaluate {name(path)}/{_version(path)}/{path.name} --write"
-    text = card.card(name(path), _version(path), model, results, command)
+    command = f"goodcert evaluate {_name(path)}/{_version(path)}/{path.name} --write"
+    text = card.card(_name(path), _version(path), model, results, command)
     path.with_name("card.md").write_text(text, encoding="utf-8")
     print(f"wrote {path} and {path.with_name('card.md')}")
     return replace(measured, artifact=artifact.read(path))
@@ -110,7 +116,7 @@ def _report(options: argparse.Namespace, measured: Sequence[Measured], images: I
 
     benchmark = benchmarks.of(measured[0].artifact.metadata).name
     command = _command(options)
-    own = [results.row(one, name(path), command) for path, one in zip(options.models, measured, strict=True)]
+    own = [results.row(one, _name(path), command) for path, one in zip(options.models, measured, strict=True)]
     data = options.out / f"{benchmark}.json"
     rows = results.merged(results.read(data), [*own, *paper.ROWS[benchmark]])
     title = f"Results on {benchmark}"
@@ -125,5 +131,6 @@ def _command(options: argparse.Namespace) -> str:
     """What to type to measure the same again, without the folders of this machine."""
     files = (str(Path(*path.parts[-3:])) if path.is_absolute() else str(path) for path in options.models)
     epsilon = f" --epsilon {options.epsilon}" if options.epsilon else ""
+    device = f" --device {options.device}" if options.device != "cpu" else ""
     attack = f" --adversarial {options.adversarial}"
-    return f"goodcert evaluate {' '.join(files)}{attack}{epsilon} --out {options.out.name}"
+    return f"goodcert evaluate {' '.join(files)}{attack}{epsilon}{device} --out {options.out.name}"
