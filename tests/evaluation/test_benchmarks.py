@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from goodcert.evaluation import benchmarks
 from goodcert.evaluation.benchmarks import fitted, load_inside, load_outside
@@ -46,6 +47,15 @@ def test_a_set_of_the_paper_joins_when_its_file_is_there(folder: Path, tmp_path:
     assert "EMNIST letters" in load_outside(benchmarks.of(metadata()), metadata(), tmp_path)
 
 
+def test_house_numbers_come_as_a_pack_or_as_published(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert benchmarks.svhn(tmp_path, metadata()) is None
+    savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0)})
+    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images)
+    np.savez(tmp_path / "svhn_test.npz", images=images[:1])
+    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images[:1])
+
+
 def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:
     images = fitted(np.full((1, 2, 2), 9, np.uint8), metadata(in_pack="cifar10_train", size=4))
     assert images.shape == (1, 3, 4, 4)
@@ -53,5 +63,5 @@ def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:
 
 
 def test_a_model_of_something_else_has_no_benchmark() -> None:
-    with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train"):
+    with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train, svhn_train"):
         benchmarks.of(metadata(in_pack="birds"))

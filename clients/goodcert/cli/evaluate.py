@@ -38,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
         models = [artifact.read(path) for path in options.models]
         epsilon = options.epsilon or _common_epsilon(models)
         parse_epsilon(epsilon)
+        names = _names(options.models, models)
         images = load(models, options.data)
     except (artifact.ArtifactError, OSError, ValueError) as error:
         return _refuse(error, 2)
@@ -46,12 +47,12 @@ def run(options: argparse.Namespace) -> int:
         measured = measure(models, images, epsilon, options.device, budget, sweep=bool(options.out))
     except (EngineError, UnsoundError) as error:
         return _refuse(error, 1)
-    for path, one in zip(options.models, measured, strict=True):
-        _print(path, one)
+    for name, one in zip(names, measured, strict=True):
+        _print(name, one)
     if options.write:
         measured = [_write(path, one) for path, one in zip(options.models, measured, strict=True)]
     if options.out:
-        _report(options, measured, images)
+        _report(options, names, measured, images)
     return 0
 
 
@@ -69,14 +70,23 @@ def _wrong(options: argparse.Namespace) -> str | None:
     for path in options.models:
         if options.write and not _version(path).isdigit():
             return f"--write takes a file at <name>/<version>/model.onnx, got {path}"
-    names = [_name(path) for path in options.models]
-    if len(set(names)) != len(names):
-        return f"models are told apart by their folders, expected names that differ, got {', '.join(names)}"
     return None
 
 
-def _name(path: Path) -> str:
-    """Of the folder that the model, or its version, lies in."""
+def _names(paths: Sequence[Path], models: Sequence[artifact.Artifact]) -> list[str]:
+    """What tables call the models: the recipe's name where the file lies in a folder of that name, or the folder's."""
+    recipes = [str(model.metadata.recipe.get("name")) for model in models]
+    folders = [_folder(path) for path in paths]
+    names = [r if r.split("/")[-1] == f else f for r, f in zip(recipes, folders, strict=True)]
+    if len(set(names)) != len(names):
+        raise ValueError(
+            f"models are told apart by their folders, expected names that differ, got {', '.join(names)}"
+        )
+    return names
+
+
+def _folder(path: Path) -> str:
+    """The name of the folder that the model, or its version, lies in."""
     folder = path.resolve().parent
     return folder.parent.name if folder.name.isdigit() else folder.name
 
@@ -92,9 +102,9 @@ def _common_epsilon(models: Sequence[artifact.Artifact]) -> str:
     return found[0]
 
 
-def _print(path: Path, measured: Measured) -> None:
+def _print(name: str, measured: Measured) -> None:
     results = measured.results()
-    print(f"{_name(path)} ({measured.artifact.metadata.method}): accuracy {results.accuracy:.2f} %, "
+    print(f"{name} ({measured.artifact.metadata.method}): accuracy {results.accuracy:.2f} %, "
           f"accepted {results.accepted:.2f} %, mean confidence {results.mean_confidence:.4f}, "
           f"epsilon {results.epsilon}")  # fmt: skip
     print(card.table(results))
@@ -104,21 +114,23 @@ def _write(path: Path, measured: Measured) -> Measured:
     """The file and its card, rewritten; the measured model is then the one in the file."""
     model, results = measured.artifact, measured.results()
     artifact.write(model.model, replace(model.metadata, results=results.to_json()), path)
-    command = f"goodcert evaluate {_name(path)}/{_version(path)}/{path.name} --write"
-    text = card.card(_name(path), _version(path), model, results, command)
+    command = f"goodcert evaluate {_folder(path)}/{_version(path)}/{path.name} --write"
+    text = card.card(_folder(path), _version(path), model, results, command)
     path.with_name("card.md").write_text(text, encoding="utf-8")
     print(f"wrote {path} and {path.with_name('card.md')}")
     return replace(measured, artifact=artifact.read(path))
 
 
-def _report(options: argparse.Namespace, measured: Sequence[Measured], images: ImageSets) -> None:
+def _report(
+    options: argparse.Namespace, names: Sequence[str], measured: Sequence[Measured], images: ImageSets
+) -> None:
     from goodcert.evaluation import paper, report, results
 
     benchmark = benchmarks.of(measured[0].artifact.metadata).name
     command = _command(options)
-    own = [results.row(one, _name(path), command) for path, one in zip(options.models, measured, strict=True)]
+    own = [results.row(one, name, command) for name, one in zip(names, measured, strict=True)]
     data = options.out / f"{benchmark}.json"
-    rows = results.merged(results.read(data), [*own, *paper.ROWS[benchmark]])
+    rows = results.merged(results.read(data), [*own, *paper.ROWS.get(benchmark, ())])
     title = f"Results on {benchmark}"
     results.write(rows, data)
     data.with_suffix(".md").write_text(results.markdown(title, rows), encoding="utf-8")

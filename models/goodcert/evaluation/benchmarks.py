@@ -41,6 +41,12 @@ def original(loader: Callable[[Path], Images | None]) -> Source:
     return lambda folder, _: loader(folder)
 
 
+def svhn(folder: Path, _: Metadata) -> Images | None:
+    """House numbers, as a pack or as published."""
+    made = (folder / "svhn_test.npz").is_file()
+    return packs.load(folder, "svhn_test").images if made else originals.svhn(folder)
+
+
 def noise(folder: Path, metadata: Metadata) -> Images:  # noqa: ARG001  every source takes the folder
     """Uniform noise, the out-distribution that needs no pack."""
     colours = () if metadata.color == "grey" else (3,)
@@ -80,13 +86,27 @@ _CIFAR10 = Benchmark(
         "uniform noise": noise,
         "smoothed noise": smoothed_noise,
         "CIFAR-100": original(originals.cifar100),
-        "SVHN": original(originals.svhn),
+        "SVHN": svhn,
+        "LSUN classroom": original(originals.lsun_classroom),
+        "80M Tiny Images": original(originals.tiny_images),
+    },
+)
+_SVHN = Benchmark(
+    "svhn",
+    "svhn_test",
+    {
+        "CIFAR-10": pack("cifar10_test"),
+        "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
+        "traffic signs": pack("gtsrb_32_a"),
+        "uniform noise": noise,
+        "smoothed noise": smoothed_noise,
+        "CIFAR-100": original(originals.cifar100),
         "LSUN classroom": original(originals.lsun_classroom),
         "80M Tiny Images": original(originals.tiny_images),
     },
 )
 
-BENCHMARKS: Mapping[str, Benchmark] = {"mnist_train": _MNIST, "cifar10_train": _CIFAR10}
+BENCHMARKS: Mapping[str, Benchmark] = {"mnist_train": _MNIST, "cifar10_train": _CIFAR10, "svhn_train": _SVHN}
 """By the pack that a model was trained on."""
 
 
