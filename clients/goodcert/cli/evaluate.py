@@ -74,7 +74,7 @@ def _wrong(options: argparse.Namespace) -> str | None:
 
 
 def _names(paths: Sequence[Path], models: Sequence[artifact.Artifact]) -> list[str]:
-    """What tables call the models: the recipe's name where the file lies in a folder of that name, or the folder's."""
+    """What tables call the models: their folders, in full where that is the last part of the recipe's name."""
     recipes = [str(model.metadata.recipe.get("name")) for model in models]
     folders = [_folder(path) for path in paths]
     names = [r if r.split("/")[-1] == f else f for r, f in zip(recipes, folders, strict=True)]
