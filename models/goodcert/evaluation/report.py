@@ -13,7 +13,7 @@ from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.evaluate import ImageSets, Measured
 from goodcert.evaluation.measures import ABSENT, percent
-from goodcert.evaluation.results import EXPLANATION, OutRow, Row, label, outs
+from goodcert.evaluation.results import OutRow, Row, explanation, label, outs
 
 OUTLIERS_SHOWN = 12
 """The most confident ones of each out-distribution."""
@@ -54,7 +54,7 @@ def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measur
     environment.filters |= {"percent": percent, "share": share, "limit": limit}
     return environment.get_template("report.html").render(
         title=title,
-        explanation=EXPLANATION,
+        explanation=explanation(),
         rows=rows,
         outs=outs(rows),
         nothing=OutRow(),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from goodcert.evaluation.attack import BUDGETS
 from goodcert.evaluation.evaluate import Measured
 from goodcert.evaluation.measures import ABSENT, percent
 
@@ -124,7 +125,7 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
     origins = "\n".join(f"- {label(r)}: {r.source or f'`{r.command}`, file {r.model_sha256}'}" for r in rows)
     return f"""# {title}
 
-{EXPLANATION}
+{explanation()}
 
 ## AUC / adversarial AUC / guaranteed AUC (%)
 
@@ -140,13 +141,19 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
 """
 
 
-EXPLANATION = (
-    "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie "
-    "counts against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, and "
-    "points found on the other models, reach within epsilon of each outlier that was attacked. Guaranteed: with "
-    "the proven upper bound over the whole ball, below which no attack can ever push the AUC. A dash: not "
-    "measured, or not known."
-)
+def explanation() -> str:
+    """What the figures mean, in one paragraph."""
+    settings = "; ".join(
+        f"{name}: {b.points} outliers of a set, {b.restarts} runs of {b.steps} steps"
+        for name, b in BUDGETS.items()
+    )
+    return (
+        "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie "
+        "counts against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, "
+        "and points found on the other models, reach within epsilon of each outlier that was attacked "
+        f"({settings}). Guaranteed: with the proven upper bound over the whole ball, below which no attack can "
+        "ever push the AUC. A dash: not measured, or not known."
+    )
 
 
 def label(one: Row) -> str:
