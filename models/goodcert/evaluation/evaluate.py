@@ -1,7 +1,7 @@
 """Evaluating model files on their benchmark, with the engine that serves them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,9 @@ class UnsoundError(Exception):
 class Measured:
     """The scores of one model, image by image, before any mean is taken.
 
-    inside: at radius 0; labels: theirs. outside: at epsilon, by out-distribution. attacked: the highest confidence
-    found near each image of `sample(...)`. sweep: (13, N) bounds at the radii of SWEEP.
+    inside: at radius 0; labels: theirs. outside: at epsilon, by out-distribution; all without margins.
+    attacked: the highest confidence found near each image of `sample(...)`. sweep: (13, N) bounds at the radii of
+    SWEEP.
     """
 
     artifact: Artifact
@@ -141,8 +142,14 @@ def require_order(measured: Measured) -> None:
 
 
 def _certify(compiled: Engine, images: Images, epsilon: float, name: str) -> Certificates:
-    chunks = np.array_split(images, max(1, len(images) // _CHUNK))
-    return Certificates.concatenate([compiled.certify(c, epsilon) for c in tqdm(chunks, desc=name, leave=False)])
+    chunks = tqdm(np.array_split(images, max(1, len(images) // _CHUNK)), desc=name, leave=False)
+    return Certificates.concatenate([_without_margins(compiled.certify(c, epsilon)) for c in chunks])
+
+
+def _without_margins(certificates: Certificates) -> Certificates:
+    """With margins of shape (N, 0, K): they are K^2 numbers an image, which nothing here reads."""
+    count, _, classes = certificates.margins.shape
+    return replace(certificates, margins=np.empty((count, 0, classes)))
 
 
 def _sweep(compiled: Engine, outside: Mapping[str, Images], epsilon: float) -> dict[str, NDArray[np.float64]]:
