@@ -12,6 +12,7 @@ from goodcert.artifact import Metadata
 from goodcert.data import originals, packs
 from goodcert.data.images import centre_crop, grey, uniform_noise
 from goodcert.data.noise import permuted, smoothed
+from goodcert.data.tint import tinted
 
 NOISE_IMAGES, NOISE_SEED = 10_000, 2020
 
@@ -45,6 +46,11 @@ def svhn(folder: Path, _: Metadata) -> Images | None:
     """House numbers, as a pack or as published."""
     made = (folder / "svhn_test.npz").is_file()
     return packs.load(folder, "svhn_test").images if made else originals.svhn(folder)
+
+
+def coloured_digits(folder: Path, _: Metadata) -> Images:
+    """MNIST's test images in random colours."""
+    return tinted(packs.load(folder, "mnist_test").images, NOISE_SEED)
 
 
 def noise(folder: Path, metadata: Metadata) -> Images:  # noqa: ARG001  every source takes the folder
@@ -82,7 +88,7 @@ _CIFAR10 = Benchmark(
     {
         "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
         "traffic signs": pack("gtsrb_32_a"),
-        "MNIST in colour": pack("mnist_test"),
+        "MNIST in colour": coloured_digits,
         "uniform noise": noise,
         "smoothed noise": smoothed_noise,
         "CIFAR-100": original(originals.cifar100),
