@@ -72,6 +72,7 @@ def test_plots_are_wellformed_and_take_the_colour_of_the_page(page: str) -> None
     for plot in plots:
         assert minidom.parseString(plot.replace("xlink:href", "href"))  # noqa: S318  our own text
         assert "currentColor" in plot
+    assert ">letters</text>" in plots[0]
 
 
 def test_it_reads_in_light_and_dark(page: str) -> None:

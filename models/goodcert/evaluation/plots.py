@@ -185,7 +185,8 @@ def _svg(figure: Figure) -> str:
     for panel in figure.axes:
         panel.patch.set_visible(False)
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    with _style():  # text stays text
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for pattern, replacement in _NEEDLESS:
@@ -197,7 +198,8 @@ _NEEDLESS = (
     (r"<metadata>.*?</metadata>", ""),
     (r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">'),
     (r'<g id="[^"]*"', "<g"),
-    (r"(\d\.\d)\d+", r"\1"),
+    (r"font-family: [^;\"]*; ", ""),
+    (r"(\d\.\d\d)\d+", r"\1"),
     (r"\s+", " "),
 )
-"""Patterns and what takes their place; a tenth of a point is finer than a screen."""
+"""Patterns and what takes their place: the page's own font, and no finer than a hundredth of a point."""
