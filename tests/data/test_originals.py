@@ -3,8 +3,10 @@
 import gzip
 import io
 import struct
+import sys
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -66,7 +68,6 @@ def test_tiny_images_are_the_last_ones_stored_by_column(
 
 
 def test_lsun_photos_become_their_middle_square(tmp_path: Path) -> None:
-    lmdb = pytest.importorskip("lmdb")
     photo = np.zeros((64, 96, 3), np.uint8)
     photo[:, 16:80] = 200  # the middle square
     buffer = io.BytesIO()
@@ -77,3 +78,10 @@ def test_lsun_photos_become_their_middle_square(tmp_path: Path) -> None:
     assert images is not None
     assert images.shape == (1, 32, 32, 3)
     assert (images == 200).all()
+
+
+def test_without_its_package_lsun_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "classroom_val_lmdb").mkdir()
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(ValueError, match="pip install lmdb"):
+        originals.lsun_classroom(tmp_path)

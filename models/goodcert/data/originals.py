@@ -57,8 +57,12 @@ def lsun_classroom(folder: Path) -> NDArray[np.uint8] | None:
     path = folder / "classroom_val_lmdb"
     if not path.is_dir():
         return None
-    import lmdb  # only who has this set needs it
-
+    try:
+        import lmdb  # only who has this set needs it
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{path} is read by the package lmdb, which is not installed: pip install lmdb"
+        ) from error
     with lmdb.open(str(path), readonly=True, lock=False) as database, database.begin() as transaction:
         return np.stack([_square(Image.open(io.BytesIO(photo))) for _, photo in transaction.cursor()])
 
