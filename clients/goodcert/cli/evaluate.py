@@ -141,8 +141,13 @@ def _report(
 
 def _command(options: argparse.Namespace) -> str:
     """What to type to measure the same again, without the folders of this machine."""
-    files = (str(Path(*path.parts[-3:])) if path.is_absolute() else str(path) for path in options.models)
+    files = " ".join(_shown(path, 3) for path in options.models)
     epsilon = f" --epsilon {options.epsilon}" if options.epsilon else ""
     device = f" --device {options.device}" if options.device != "cpu" else ""
     attack = f" --adversarial {options.adversarial}"
-    return f"goodcert evaluate {' '.join(files)}{attack}{epsilon}{device} --out {options.out.name}"
+    return f"goodcert evaluate {files}{attack}{epsilon}{device} --out {_shown(options.out, 1)}"
+
+
+def _shown(path: Path, parts: int) -> str:
+    """As it was typed, or the last parts of an absolute path."""
+    return str(Path(*path.parts[-parts:]) if path.is_absolute() else path)
