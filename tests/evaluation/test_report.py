@@ -11,8 +11,9 @@ from goodcert import artifact
 from goodcert.evaluation import paper
 from goodcert.evaluation.attack import Budget
 from goodcert.evaluation.evaluate import ImageSets, Measured, load, measure
+from goodcert.evaluation.plots import overview
 from goodcert.evaluation.report import limit, report, share
-from goodcert.evaluation.results import Row, row
+from goodcert.evaluation.results import OutRow, Row, row
 
 
 class Page(HTMLParser):
@@ -91,3 +92,8 @@ def test_one_model_without_attack_makes_a_report_too(
 
 def test_a_confidence_is_never_shown_higher_and_a_bound_never_lower_than_it_is() -> None:
     assert (share(0.9999), limit(0.1001), limit(1.0)) == ("99.9", "10.1", "100.0")
+
+
+def test_the_numbers_at_the_axes_are_whole() -> None:
+    rows = [Row("Plain", "plain", accuracy=98.0, out={"a set at 0.12345": OutRow(auc=99.0)})]
+    assert "a set at 0.12345</text>" in overview(rows).svg

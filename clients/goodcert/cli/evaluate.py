@@ -131,7 +131,7 @@ def _report(
     own = [results.row(one, name, command) for name, one in zip(names, measured, strict=True)]
     data = options.out / f"{benchmark}.json"
     rows = results.merged(results.read(data), [*own, *paper.ROWS.get(benchmark, ())])
-    title = f"Results on {benchmark}"
+    title = f"Results on {benchmark.upper()}"
     results.write(rows, data)
     data.with_suffix(".md").write_text(results.markdown(title, rows), encoding="utf-8")
     page = report.report(title, rows, list(zip(own, measured, strict=True)), images)

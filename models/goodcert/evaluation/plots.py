@@ -148,6 +148,8 @@ def radii(measured: Measured) -> Plot:
         for panel, title in ((means, "mean guaranteed bound"), (aucs, "guaranteed AUC (%)")):
             panel.axvline(epsilon, color=INK, linestyle=":", linewidth=1)
             panel.set(title=title, xlabel="epsilon")
+        means.set_ylim(0, 1.03)
+        aucs.set_ylim(-3, 103)
         _legend(figure, [means], columns=4)
     alt = f"Mean bound and guaranteed AUC against epsilon from 0 to {x[-1]:g}; {epsilon:g} is marked."
     return Plot(_svg(figure), alt)
@@ -180,7 +182,7 @@ def _legend(figure: Figure, panels: Sequence[Axes], columns: int = 3) -> None:
 
 
 def _svg(figure: Figure) -> str:
-    """Only the element, without the ids, addresses and decimals that mean nothing inside a page."""
+    """Only the element, without ids, addresses and decimals of coordinates that mean nothing inside a page."""
     figure.patch.set_visible(False)
     for panel in figure.axes:
         panel.patch.set_visible(False)
@@ -191,7 +193,7 @@ def _svg(figure: Figure) -> str:
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     for pattern, replacement in _NEEDLESS:
         text = re.sub(pattern, replacement, text, flags=re.DOTALL)
-    return text
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
 
 
 _NEEDLESS = (
@@ -199,7 +201,6 @@ _NEEDLESS = (
     (r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true">'),
     (r'<g id="[^"]*"', "<g"),
     (r"font-family: [^;\"]*; ", ""),
-    (r"(\d\.\d\d)\d+", r"\1"),
     (r"\s+", " "),
 )
-"""Patterns and what takes their place: the page's own font, and no finer than a hundredth of a point."""
+"""Patterns and what takes their place, such as the page's own font."""
