@@ -6,17 +6,17 @@ import pytest
 
 from goodcert import zoo
 from goodcert.artifact import Artifact, read
-from goodcert.evaluation import card
+from goodcert.evaluation import card, results
 from goodcert.evaluation.evaluate import evaluate
-from goodcert.evaluation.measures import OutResult, Results
+from goodcert.evaluation.measures import Results
 from goodcert.training.recipes import RECIPES
 
+ROOT = Path(__file__).parent.parent.parent
 FLOORS = {"uniform noise": 100.0, "grey CIFAR-10": 98.8, "notMNIST": 83.0, "Fashion-MNIST": 55.0}
 
 
 def recorded(artifact: Artifact) -> Results:
-    facts = dict(artifact.metadata.results)
-    return Results(**{**facts, "outside": {name: OutResult(**r) for name, r in facts["outside"].items()}})
+    return Results.from_json(artifact.metadata.results)
 
 
 def test_the_recorded_results_reach_the_promised_figures(artifact: Artifact) -> None:
@@ -38,6 +38,15 @@ def test_evaluating_again_gives_the_recorded_results(artifact: Artifact, data: P
     assert again.accuracy == pytest.approx(recorded(artifact).accuracy, abs=0.02)
     for name, result in recorded(artifact).outside.items():
         assert again.outside[name].guaranteed_auc == pytest.approx(result.guaranteed_auc, abs=0.05)
+
+
+def test_the_table_of_results_has_the_shipped_file_with_the_figures_of_its_card(artifact: Artifact) -> None:
+    (row,) = [r for r in results.read(ROOT / "docs/results/mnist.json") if r.model_sha256 == artifact.sha256]
+    expected = recorded(artifact)
+    assert row.accuracy == pytest.approx(expected.accuracy, abs=0.02)
+    for name, result in expected.outside.items():
+        shown = row.out[name]
+        assert (shown.auc, shown.gauc) == pytest.approx((result.auc, result.guaranteed_auc), abs=0.05)
 
 
 def test_the_file_says_how_it_was_trained(artifact: Artifact) -> None:

@@ -1,38 +1,118 @@
 """The test images: one in-distribution and the out-distributions it is told from. Never trained or tuned on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from goodcert.artifact import Metadata
-from goodcert.data import packs
+from goodcert.data import originals, packs
 from goodcert.data.images import centre_crop, grey, uniform_noise
+from goodcert.data.noise import permuted, smoothed
+from goodcert.data.tint import tinted
 
 NOISE_IMAGES, NOISE_SEED = 10_000, 2020
+
+Images = NDArray[np.uint8]
+"""(N, H, W) or (N, H, W, 3)."""
+
+Source = Callable[[Path, Metadata], Images | None]
+"""From the data folder to images of any size, or None where the user does not have the set."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """inside: the pack with labels. outside: packs by the names that tables show."""
+    """name: of the file of results. inside: the pack with labels. outside: by the names that tables show."""
 
+    name: str
     inside: str
-    outside: Mapping[str, str]
+    outside: Mapping[str, Source] = field(repr=False)
 
 
-BENCHMARKS: Mapping[str, Benchmark] = {
-    "mnist_train": Benchmark(
-        "mnist_test",
-        {
-            "grey CIFAR-10": "cifar10_test",
-            "notMNIST": "notmnist_a",
-            "Fashion-MNIST": "fashion_sample_a",
-            "letters": "letters_a",
-        },
-    )
-}
+def pack(name: str) -> Source:
+    """An image pack, which must be there."""
+    return lambda folder, _: packs.load(folder, name).images
+
+
+def original(loader: Callable[[Path], Images | None]) -> Source:
+    """One of the paper's sets, for users who have it."""
+    return lambda folder, _: loader(folder)
+
+
+def svhn(folder: Path, _: Metadata) -> Images | None:
+    """House numbers, as a pack or as published."""
+    made = (folder / "svhn_test.npz").is_file()
+    return packs.load(folder, "svhn_test").images if made else originals.svhn(folder)
+
+
+def coloured_digits(folder: Path, _: Metadata) -> Images:
+    """MNIST's test images in random colours."""
+    return tinted(packs.load(folder, "mnist_test").images, NOISE_SEED)
+
+
+def noise(folder: Path, metadata: Metadata) -> Images:  # noqa: ARG001  every source takes the folder
+    """Uniform noise, the out-distribution that needs no pack."""
+    colours = () if metadata.color == "grey" else (3,)
+    return uniform_noise(NOISE_IMAGES, (metadata.height, metadata.width, *colours), NOISE_SEED)
+
+
+def smoothed_noise(folder: Path, metadata: Metadata) -> Images:
+    return smoothed(noise(folder, metadata), NOISE_SEED)
+
+
+def permuted_noise(name: str, folder: Path, metadata: Metadata) -> Images:  # noqa: ARG001
+    """The images of a pack, each with its pixels in another order."""
+    return permuted(packs.load(folder, name).images, NOISE_SEED)
+
+
+_MNIST = Benchmark(
+    "mnist",
+    "mnist_test",
+    {
+        "Fashion-MNIST": pack("fashion_sample_a"),
+        "letters": pack("letters_a"),
+        "notMNIST": pack("notmnist_a"),
+        "grey CIFAR-10": pack("cifar10_test"),
+        "uniform noise": noise,
+        "smoothed noise": smoothed_noise,
+        "permuted noise": partial(permuted_noise, "mnist_test"),
+        "EMNIST letters": original(originals.emnist_letters),
+    },
+)
+_CIFAR10 = Benchmark(
+    "cifar10",
+    "cifar10_test",
+    {
+        "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
+        "traffic signs": pack("gtsrb_32_a"),
+        "MNIST in colour": coloured_digits,
+        "uniform noise": noise,
+        "smoothed noise": smoothed_noise,
+        "CIFAR-100": original(originals.cifar100),
+        "SVHN": svhn,
+        "LSUN classroom": original(originals.lsun_classroom),
+        "80M Tiny Images": original(originals.tiny_images),
+    },
+)
+_SVHN = Benchmark(
+    "svhn",
+    "svhn_test",
+    {
+        "CIFAR-10": pack("cifar10_test"),
+        "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
+        "traffic signs": pack("gtsrb_32_a"),
+        "uniform noise": noise,
+        "smoothed noise": smoothed_noise,
+        "CIFAR-100": original(originals.cifar100),
+        "LSUN classroom": original(originals.lsun_classroom),
+        "80M Tiny Images": original(originals.tiny_images),
+    },
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = {"mnist_train": _MNIST, "cifar10_train": _CIFAR10, "svhn_train": _SVHN}
 """By the pack that a model was trained on."""
 
 
@@ -44,15 +124,28 @@ def of(metadata: Metadata) -> Benchmark:
     return BENCHMARKS[trained_on]
 
 
-def load(pack: str, metadata: Metadata, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
-    """A pack as the model's inputs: uint8 (N, C, H, W), centre-cropped and greyed where needed, and labels."""
-    images, labels = packs.load(folder, pack)
-    images = centre_crop(images, metadata.height)
+def load_inside(benchmark: Benchmark, metadata: Metadata, folder: Path) -> tuple[Images, NDArray[np.int64]]:
+    """The in-distribution as the model's inputs (N, C, H, W), and its labels."""
+    images, labels = packs.load(folder, benchmark.inside)
+    if labels is None:
+        raise ValueError(f"pack {benchmark.inside} has no labels, which accuracy needs")
+    return fitted(images, metadata), labels
+
+
+def load_outside(benchmark: Benchmark, metadata: Metadata, folder: Path) -> dict[str, Images]:
+    """Every out-distribution that is there, as the model's inputs (N, C, H, W)."""
+    found = {name: source(folder, metadata) for name, source in benchmark.outside.items()}
+    return {name: fitted(images, metadata) for name, images in found.items() if images is not None}
+
+
+def fitted(images: Images, metadata: Metadata) -> Images:
+    """Images of any size as (N, C, H, W): black borders added, centre cut out, greyed or made grey in three
+    channels, as the model needs."""
+    size = metadata.height
+    missing = [max(0, size - extent) for extent in images.shape[1:3]]
+    borders = [(0, 0), *((m // 2, m - m // 2) for m in missing), *[(0, 0)] * (images.ndim - 3)]
+    images = centre_crop(np.pad(images, borders), size)
     if metadata.color == "grey":
-        return grey(images)[:, None], labels
-    return images.transpose(0, 3, 1, 2), labels
-
-
-def noise(metadata: Metadata) -> NDArray[np.uint8]:
-    """Uniform noise, the out-distribution that needs no pack."""
-    return uniform_noise(NOISE_IMAGES, metadata.input_shape, NOISE_SEED)
+        return grey(images)[:, None]
+    coloured = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3)
+    return np.ascontiguousarray(coloured.transpose(0, 3, 1, 2))

@@ -1,17 +1,21 @@
 """The model card: what a person should know before relying on a model, written by what measured it."""
 
-from goodcert.artifact import Artifact
-from goodcert.evaluation.measures import Results
+from collections.abc import Callable, Mapping
 
-_COLUMNS = (
-    "out-distribution",
-    "images",
-    "AUC",
-    "guaranteed AUC",
-    "certified",
-    "mean confidence",
-    "mean bound",
-)
+from goodcert.artifact import Artifact
+from goodcert.evaluation.measures import OutResult, Results, percent
+
+_COLUMNS: Mapping[str, Callable[[OutResult], str]] = {
+    "images": lambda r: str(r.images),
+    "AUC": lambda r: percent(r.auc),
+    "adversarial AUC": lambda r: percent(r.adversarial_auc),
+    "guaranteed AUC": lambda r: percent(r.guaranteed_auc),
+    "FPR": lambda r: f"{r.fpr95:.2f} %",
+    "guaranteed FPR": lambda r: f"{r.guaranteed_fpr95:.2f} %",
+    "certified": lambda r: f"{r.certified:.2f} %",
+    "mean confidence": lambda r: f"{r.mean_confidence:.4f}",
+    "mean bound": lambda r: f"{r.mean_bound:.4f}",
+}
 
 
 def card(name: str, version: str, artifact: Artifact, results: Results, command: str) -> str:
@@ -29,9 +33,10 @@ Accuracy {results.accuracy:.2f} % on {results.images} test images, of which {res
 
 {table(results)}
 
-AUC: how often a test image of the in-distribution has a higher confidence than an outlier. Guaranteed AUC: the
-same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon} in place
-of its confidence. Certified: outliers that nothing within epsilon can lift above the threshold.
+AUC: how often a test image of the in-distribution has a strictly higher confidence than an outlier. Guaranteed
+AUC: the same with the guaranteed upper bound of each outlier over its l-infinity ball of radius {results.epsilon}
+in place of its confidence. FPR: outliers that reach what 95 % of the in-distribution reach, by confidence and by
+bound. Certified: outliers that nothing within epsilon can lift above the threshold.
 
 An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
 epsilon in every pixel. Fitted to one data set of clean, centred images; other sources will look different to it.
@@ -41,13 +46,11 @@ Measured by `{command}`. Recipe: {recipe}.
 
 
 def table(results: Results) -> str:
-    """The out-distributions as a Markdown table, percentages with two decimals."""
-    rows = [_COLUMNS, tuple("---:" if i else "---" for i in range(len(_COLUMNS)))]
-    rows += [
-        (name, str(r.images), f"{r.auc:.2f}", f"{r.guaranteed_auc:.2f}", f"{r.certified:.2f} %",
-         f"{r.mean_confidence:.4f}", f"{r.mean_bound:.4f}")
-        for name, r in results.outside.items()
-    ]  # fmt: skip
+    """The out-distributions as a Markdown table, in percent; no column of an attack without one."""
+    attacked = any(r.attacked for r in results.outside.values())
+    shown = {name: cell for name, cell in _COLUMNS.items() if attacked or name != "adversarial AUC"}
+    rows = [["out-distribution", *shown], ["---", *["---:"] * len(shown)]]
+    rows += [[name, *(cell(r) for cell in shown.values())] for name, r in results.outside.items()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

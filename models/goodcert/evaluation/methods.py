@@ -16,6 +16,7 @@ from goodcert import engine
 from goodcert.artifact import Artifact, Metadata
 from goodcert.bounds.sequential import graph_of
 from goodcert.bounds.writer import write_graph
+from goodcert.data import packs
 from goodcert.data.images import uniform_noise
 from goodcert.engine import Method
 from goodcert.engine.prediction import confidence
@@ -57,8 +58,8 @@ def ordinary(metadata: Metadata, folder: Path, epsilons: tuple[float, ...]) -> S
     """The S network after a few steps of cross-entropy on the digits and of uniform confidence on noise (outlier
     exposure, Hendrycks et al., 2019), without any bound; its threshold as that of every model."""
     torch.manual_seed(0)
-    images, labels = benchmarks.load("mnist_train", metadata, folder)
-    targets = torch.from_numpy(np.asarray(labels))
+    pixels, labels = packs.load(folder, "mnist_train")
+    images, targets = benchmarks.fitted(pixels, metadata), torch.from_numpy(np.asarray(labels))
     net = build("S", metadata.input_shape, len(metadata.labels))
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     order = torch.randperm(len(images) - _HELD_OUT)
@@ -81,9 +82,9 @@ def _pixels(images: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def outliers(metadata: Metadata, folder: Path, each: int) -> NDArray[np.uint8]:
-    """The first images of every out-distribution of the benchmark."""
-    packs = benchmarks.of(metadata).outside.values()
-    return np.concatenate([benchmarks.load(pack, metadata, folder)[0][:each] for pack in packs])
+    """The first images of four out-distributions of the default model."""
+    names = ("cifar10_test", "notmnist_a", "fashion_sample_a", "letters_a")
+    return np.concatenate([benchmarks.fitted(packs.load(folder, n).images[:each], metadata) for n in names])
 
 
 def measure(subject: Subject, images: NDArray[np.uint8], device: str) -> list[Row]:

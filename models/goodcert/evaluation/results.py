@@ -1,0 +1,180 @@
+"""Results as data: one row a model, kept as JSON, shown as Markdown. What is not known is None, never a guess."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from goodcert.evaluation.attack import BUDGETS
+from goodcert.evaluation.evaluate import Measured
+from goodcert.evaluation.measures import ABSENT, percent
+
+DIGITS = 4
+"""Decimals that are kept."""
+
+
+@dataclass(frozen=True)
+class OutRow:
+    """One model on one out-distribution: percent, but for the two means, which are in [0, 1].
+
+    auc, aauc, gauc: by the confidence, by the highest confidence an attack found on `attacked` of the `images`
+    outliers, and by the guaranteed bound; the same for the false positive rates.
+    """
+
+    images: int | None = None
+    attacked: int | None = None
+    auc: float | None = None
+    aauc: float | None = None
+    gauc: float | None = None
+    fpr95: float | None = None
+    afpr95: float | None = None
+    gfpr95: float | None = None
+    certified: float | None = None
+    mean_confidence: float | None = None
+    mean_bound: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model. name: of its folder, unique in a table. command: what measured it; source: who else says so."""
+
+    method: str
+    name: str
+    net: str | None = None
+    epsilon: str | None = None
+    accuracy: float | None = None
+    mean_confidence: float | None = None
+    out: Mapping[str, OutRow] = field(default_factory=dict)
+    command: str | None = None
+    model_sha256: str | None = None
+    source: str | None = None
+
+
+def row(measured: Measured, name: str, command: str) -> Row:
+    """The row of one model, measured by `command`."""
+    results, artifact = measured.results(), measured.artifact
+    out = {
+        key: OutRow(
+            images=r.images,
+            attacked=r.attacked or None,
+            auc=_rounded(r.auc),
+            aauc=_rounded(r.adversarial_auc),
+            gauc=_rounded(r.guaranteed_auc),
+            fpr95=_rounded(r.fpr95),
+            afpr95=_rounded(r.adversarial_fpr95),
+            gfpr95=_rounded(r.guaranteed_fpr95),
+            certified=_rounded(r.certified),
+            mean_confidence=_rounded(r.mean_confidence),
+            mean_bound=_rounded(r.mean_bound),
+        )
+        for key, r in results.outside.items()
+    }
+    return Row(
+        method=artifact.metadata.method,
+        name=name,
+        net=artifact.metadata.recipe.get("net"),
+        epsilon=measured.epsilon,
+        accuracy=_rounded(results.accuracy),
+        mean_confidence=_rounded(results.mean_confidence),
+        out=out,
+        command=command,
+        model_sha256=artifact.sha256,
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS)
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file; none where there is no file. ValueError for a file that holds something else."""
+    if not path.exists():
+        return []
+    return [_parse(path, facts) for facts in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def write(rows: Sequence[Row], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8")
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The old rows, each replaced where a new one has its name, then the others; published ones last."""
+    by_name = {r.name: r for r in old} | {r.name: r for r in new}
+    return sorted(by_name.values(), key=lambda r: r.source is not None)
+
+
+def _parse(path: Path, facts: Mapping[str, Any]) -> Row:
+    known = {f.name for f in fields(Row)}
+    if facts.keys() != known:
+        wrong = sorted(facts.keys() ^ known)
+        raise ValueError(f"{path}: a row lacks or adds {wrong}; delete the file and evaluate the models again")
+    return Row(**{**facts, "out": {name: OutRow(**r) for name, r in facts["out"].items()}})
+
+
+def outs(rows: Sequence[Row]) -> list[str]:
+    """Every out-distribution of any row, in the order in which they first come."""
+    return list(dict.fromkeys(name for r in rows for name in r.out))
+
+
+def markdown(title: str, rows: Sequence[Row]) -> str:
+    """A page: the AUCs, the false positive rates, where the rows come from."""
+    aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
+    rates = _table(rows, lambda r: (r.fpr95, r.afpr95, r.gfpr95))
+    origins = "\n".join(f"- {label(r)}: {r.source or f'`{r.command}`, file {r.model_sha256}'}" for r in rows)
+    return f"""# {title}
+
+{explanation()}
+
+## AUC / adversarial AUC / guaranteed AUC (%)
+
+{aucs}
+
+## The same for the false positive rate at 95 % true positives (%, lower is better)
+
+{rates}
+
+## Where the rows come from
+
+{origins}
+"""
+
+
+def explanation() -> str:
+    """What the figures mean, in one paragraph."""
+    settings = "; ".join(
+        f"{name}: {b.points} outliers of a set, {b.restarts} runs of {b.steps} steps"
+        for name, b in BUDGETS.items()
+    )
+    return (
+        "AUC: how often an image of the in-distribution has a strictly higher confidence than an outlier; a tie "
+        "counts against the model. Adversarial: with the highest confidence that Auto-PGD from several starts, "
+        "and points found on the other models, reach within epsilon of each outlier that was attacked "
+        f"({settings}). Guaranteed: with the proven upper bound over the whole ball, below which no attack can "
+        "ever push the AUC. A dash: not measured, or not known."
+    )
+
+
+def label(one: Row) -> str:
+    """What a table calls a model."""
+    return f"{one.method}, {one.net or 'net unknown'} ({one.name})"
+
+
+def _table(rows: Sequence[Row], figures: Callable[[OutRow], Sequence[float | None]]) -> str:
+    names = outs(rows)
+    lines = [
+        ["model", "epsilon", "accuracy", "mean confidence", *names],
+        ["---", *["---:"] * (3 + len(names))],
+        *([label(r), r.epsilon or ABSENT, percent(r.accuracy), _mean(r.mean_confidence),
+           *(_cell(r.out.get(name, OutRow()), figures) for name in names)] for r in rows),
+    ]  # fmt: skip
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(out: OutRow, figures: Callable[[OutRow], Sequence[float | None]]) -> str:
+    return " / ".join(percent(value) for value in figures(out))
+
+
+def _mean(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"

@@ -1,0 +1,67 @@
+"""Every model meets images of its own shape."""
+
+import struct
+from gzip import compress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from goodcert.evaluation import benchmarks
+from goodcert.evaluation.benchmarks import fitted, load_inside, load_outside
+from miniature import metadata
+
+
+def test_digits_are_told_from_seven_sets_that_need_nothing_more(folder: Path) -> None:
+    facts = metadata()
+    outside = load_outside(benchmarks.of(facts), facts, folder)
+    assert list(outside) == [
+        "Fashion-MNIST", "letters", "notMNIST", "grey CIFAR-10", "uniform noise", "smoothed noise",
+        "permuted noise",
+    ]  # fmt: skip
+    assert {x.shape[1:] for x in outside.values()} == {(1, 8, 8)}
+
+
+def test_colour_photos_are_told_from_five(folder: Path) -> None:
+    facts = metadata(in_pack="cifar10_train", size=32)
+    inside, labels = load_inside(benchmarks.of(facts), facts, folder)
+    outside = load_outside(benchmarks.of(facts), facts, folder)
+    assert inside.shape[1:] == (3, 32, 32)
+    assert len(labels) == len(inside)
+    assert list(outside) == [
+        "Tiny ImageNet",
+        "traffic signs",
+        "MNIST in colour",
+        "uniform noise",
+        "smoothed noise",
+    ]
+    assert {x.shape[1:] for x in outside.values()} == {(3, 32, 32)}
+
+
+def test_a_set_of_the_paper_joins_when_its_file_is_there(folder: Path, tmp_path: Path) -> None:
+    for pack in folder.iterdir():
+        (tmp_path / pack.name).symlink_to(pack)
+    letters = struct.pack(">4I", 0x803, 1, 28, 28) + bytes(784)
+    (tmp_path / "emnist-letters-test-images-idx3-ubyte.gz").write_bytes(compress(letters))
+    assert "EMNIST letters" in load_outside(benchmarks.of(metadata()), metadata(), tmp_path)
+
+
+def test_house_numbers_come_as_a_pack_or_as_published(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    assert benchmarks.svhn(tmp_path, metadata()) is None
+    savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0)})
+    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images)
+    np.savez(tmp_path / "svhn_test.npz", images=images[:1])
+    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images[:1])
+
+
+def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:
+    images = fitted(np.full((1, 2, 2), 9, np.uint8), metadata(in_pack="cifar10_train", size=4))
+    assert images.shape == (1, 3, 4, 4)
+    assert (images[0] == np.pad(np.full((2, 2), 9), 1)).all()
+
+
+def test_a_model_of_something_else_has_no_benchmark() -> None:
+    with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train, svhn_train"):
+        benchmarks.of(metadata(in_pack="birds"))
