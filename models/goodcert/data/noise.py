@@ -1,5 +1,5 @@
 """Images without a subject: what a classifier should be least confident about (Hein, Andriushchenko and
-Bitterwolf, CVPR 2019, section 5, use uniform, smoothed and permuted noise)."""
+Bitterwolf, CVPR 2019, use uniform, smoothed and permuted noise)."""
 
 import numpy as np
 from numpy.typing import NDArray

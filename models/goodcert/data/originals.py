@@ -1,7 +1,7 @@
 """The paper's image sets in the formats that their makers publish, for users who have the files.
 
 Every loader takes the data folder and returns uint8 images (N, H, W) or (N, H, W, 3), or None where the file is
-not there. No loader unpickles anything. Bitterwolf, Meinke and Hein, NeurIPS 2020, section 4, name the sets.
+not there. No loader unpickles anything. Bitterwolf, Meinke and Hein, NeurIPS 2020, name the sets.
 
     emnist-letters-test-images-idx3-ubyte.gz   EMNIST letters (Cohen et al., 2017)
     test_32x32.mat                             SVHN, cropped digits (Netzer et al., 2011)

@@ -1,4 +1,4 @@
-"""Auto-PGD (Croce and Hein, ICML 2020, section 3 and algorithm 1): gradient ascent by signs, with momentum, inside
+"""Auto-PGD (Croce and Hein, ICML 2020, algorithm 1): gradient ascent by signs, with momentum, inside
 a box, whose step halves by itself where it no longer helps."""
 
 from collections.abc import Callable

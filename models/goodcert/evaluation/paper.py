@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from goodcert.evaluation.results import OutRow, Row
 
 SOURCE = (
-    "Bitterwolf, Meinke and Hein, NeurIPS 2020, table 1: the L network on the original images "
+    "Bitterwolf, Meinke and Hein, NeurIPS 2020: the L network on the original images "
     "(all of Fashion-MNIST, EMNIST letters, CIFAR-10 without a JPEG round trip)"
 )
 
