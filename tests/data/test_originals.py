@@ -39,7 +39,7 @@ def test_emnist_letters_stand_upright(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"\0" * 16, struct.pack(">4I", 0x803, 2, 28, 28) + b"\0" * 784])
 def test_an_idx_file_that_is_cut_or_of_another_kind_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / LETTERS).write_bytes(gzip.compress(data))
-    with pytest.raises(ValueError, match="expected an IDX file of images"):
+    with pytest.raises(ValueError, match="expected an IDX file of unsigned bytes"):
         originals.emnist_letters(tmp_path)
 
 

@@ -10,37 +10,30 @@ not there. No loader unpickles anything. Bitterwolf, Meinke and Hein, NeurIPS 20
     tiny_images.bin                            80 Million Tiny Images (Torralba et al., 2008)
 """
 
-import gzip
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.io import loadmat
+
+from goodcert.data import formats
+from goodcert.data.formats import PLANES, SIDE
 
 TINY_IMAGES_KEPT = 10_000
 """The last of the 80 million are kept for evaluation; train on those before them."""
-
-_SIDE = 32
-_COLOUR_BYTES = 3 * _SIDE * _SIDE
-_IDX_IMAGES = 0x0803
-"""Magic number of an IDX file of unsigned bytes in three dimensions."""
 
 
 def emnist_letters(folder: Path) -> NDArray[np.uint8] | None:
     """Handwritten letters, (N, 28, 28). The file stores every image transposed; here they stand upright."""
     path = folder / "emnist-letters-test-images-idx3-ubyte.gz"
-    return _idx(path).transpose(0, 2, 1) if path.is_file() else None
+    return formats.idx(path).transpose(0, 2, 1) if path.is_file() else None
 
 
 def svhn(folder: Path) -> NDArray[np.uint8] | None:
-    """House numbers, (N, 32, 32, 3); MATLAB stores them as (32, 32, 3, N)."""
+    """House numbers, (N, 32, 32, 3)."""
     path = folder / "test_32x32.mat"
-    if not path.is_file():
-        return None
-    return np.ascontiguousarray(loadmat(path, variable_names=["X"])["X"].transpose(3, 0, 1, 2))
+    return formats.house_numbers(path)[0] if path.is_file() else None
 
 
 def cifar100(folder: Path) -> NDArray[np.uint8] | None:
@@ -48,8 +41,7 @@ def cifar100(folder: Path) -> NDArray[np.uint8] | None:
     path = folder / "cifar-100-binary" / "test.bin"
     if not path.is_file():
         return None
-    records = _records(path, np.fromfile(path, np.uint8), 2 + _COLOUR_BYTES)
-    return records[:, 2:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    return formats.planes(formats.records(path, np.fromfile(path, np.uint8), 2 + PLANES)[:, 2:])
 
 
 def lsun_classroom(folder: Path) -> NDArray[np.uint8] | None:
@@ -72,26 +64,12 @@ def tiny_images(folder: Path) -> NDArray[np.uint8] | None:
     path = folder / "tiny_images.bin"
     if not path.is_file():
         return None
-    records = _records(path, np.memmap(path, np.uint8, "r"), _COLOUR_BYTES)[-TINY_IMAGES_KEPT:]
-    return np.array(records).reshape(-1, 3, _SIDE, _SIDE).transpose(0, 3, 2, 1)
-
-
-def _idx(path: Path) -> NDArray[np.uint8]:
-    data = gzip.decompress(path.read_bytes())
-    magic, count, height, width = struct.unpack_from(">4I", data)
-    if magic != _IDX_IMAGES or len(data) != 16 + count * height * width:
-        raise ValueError(f"{path}: got magic {magic:#x} and {len(data)} bytes, expected an IDX file of images")
-    return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
-
-
-def _records(path: Path, data: NDArray[np.uint8], length: int) -> NDArray[np.uint8]:
-    if not len(data) or len(data) % length:
-        raise ValueError(f"{path}: got {len(data)} bytes, expected a multiple of {length}; fetch the file again")
-    return data.reshape(-1, length)
+    kept = formats.records(path, np.memmap(path, np.uint8, "r"), PLANES)[-TINY_IMAGES_KEPT:]
+    return formats.planes(np.array(kept)).transpose(0, 2, 1, 3)
 
 
 def _square(photo: Image.Image) -> NDArray[np.uint8]:
     side = min(photo.size)
     left, top = ((extent - side) // 2 for extent in photo.size)
     middle = photo.convert("RGB").crop((left, top, left + side, top + side))
-    return np.asarray(middle.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(middle.resize((SIDE, SIDE), Image.Resampling.BILINEAR))

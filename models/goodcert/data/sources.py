@@ -4,7 +4,6 @@ A source is a few files and one function that reads them. To add one, write that
 `SOURCES`; docs/data.md shows it.
 """
 
-import gzip
 import io
 import re
 import tarfile
@@ -17,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from goodcert.data import formats
+from goodcert.data.formats import PLANES
 from goodcert.data.packs import Pack
 
 
@@ -66,14 +67,7 @@ def write(pack: Pack, path: Path) -> Path:
 
 def idx(images: Path, labels: Path) -> Pack:
     """The format of MNIST: big-endian sizes, then bytes; gzipped."""
-    return Pack(_idx_array(images), _idx_array(labels).astype(np.int64))
-
-
-def _idx_array(path: Path) -> NDArray[np.uint8]:
-    data = gzip.decompress(path.read_bytes())
-    rank = data[3]
-    shape = np.frombuffer(data, ">u4", rank, 4)
-    return np.frombuffer(data, np.uint8, -1, 4 + 4 * rank).reshape(shape)
+    return Pack(formats.idx(images), formats.idx(labels).astype(np.int64))
 
 
 def cifar(pattern: str) -> Callable[[Path], Pack]:
@@ -84,18 +78,15 @@ def cifar(pattern: str) -> Callable[[Path], Pack]:
             names = sorted(name for name in archive.getnames() if re.search(pattern, name))
             files = [archive.extractfile(name) for name in names]
             data = b"".join(file.read() for file in files if file)
-        rows = np.frombuffer(data, np.uint8).reshape(-1, 1 + 3 * 32 * 32)
-        return Pack(rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), rows[:, 0].astype(np.int64))
+        rows = formats.records(path, np.frombuffer(data, np.uint8), 1 + PLANES)
+        return Pack(formats.planes(rows[:, 1:]), rows[:, 0].astype(np.int64))
 
     return read
 
 
 def matlab(path: Path) -> Pack:
-    """SVHN's cropped digits: X (32, 32, 3, N), y with 10 for the digit 0."""
-    from scipy.io import loadmat  # of the training extra
-
-    content = loadmat(path)
-    return Pack(content["X"].transpose(3, 0, 1, 2), content["y"].reshape(-1).astype(np.int64) % 10)
+    """SVHN's cropped digits."""
+    return Pack(*formats.house_numbers(path))
 
 
 def signs(path: Path) -> Pack:
