@@ -44,12 +44,12 @@ def ends(lower: Any, upper: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_a_net_of_two_open_neurons_is_bounded_as_by_hand() -> None:
-    """z = (x + y, x - y) lies in [-2, 2]: max(z, 0) is between z (the slope 1, as both sides are alike) and
-    z/2 + 1. So f_0 - f_1 = a_0 + a_1 <= (z_0 + z_1)/2 + 2 = x + 2 <= 3, where intervals give 4, and
-    f_1 - f_0 <= -z_0 - z_1 = -2x <= 2."""
+    """z = (x + y, x - y) lies in [-2, 2]: max(z, 0) is between z (the slope 1, as both sides are alike), or 0 (the
+    flat slope), and z/2 + 1. So f_0 - f_1 = a_0 + a_1 <= (z_0 + z_1)/2 + 2 = x + 2 <= 3, where intervals give 4,
+    and f_1 - f_0 <= -z_0 - z_1 = -2x <= 2 by the one slope and <= 0 by the other."""
     bound = dense(([[1, 1], [1, -1]], [0, 0]), ([[1, 1], [0, 0]], [0, 0]))
     margins = bound(*ends([-1, -1], [1, 1]))
-    np.testing.assert_allclose(margins.numpy(), [[0, 3], [2, 0]], atol=1e-12)
+    np.testing.assert_allclose(margins.numpy(), [[0, 3], [0, 0]], atol=1e-12)
 
 
 def test_the_lower_slope_is_0_where_the_interval_lies_more_below() -> None:
@@ -57,6 +57,13 @@ def test_the_lower_slope_is_0_where_the_interval_lies_more_below() -> None:
     bound = dense(([[1]], [-0.5]), ([[1], [0]], [0, 0]))
     margins = bound(*ends([-1], [1]))
     np.testing.assert_allclose(margins.numpy(), [[0, 0.5], [0, 0]], atol=1e-12)
+
+
+def test_the_lower_slope_is_1_where_that_is_better() -> None:
+    """f_1 - f_0 = x - a for z = x + 1/2 in [-1/2, 3/2]: at most x - z = -1/2, where the flat slope gives 1."""
+    bound = dense(([[1], [1]], [0.5, 9]), ([[1, 0], [0, 1]], [9, 0]))
+    margins = bound(*ends([-1], [1]))
+    np.testing.assert_allclose(margins.numpy()[1, 0], -0.5, atol=1e-12)
 
 
 def test_boxes_inside_the_network_are_bounded_backward_too() -> None:
@@ -98,11 +105,11 @@ def rational_margins(layers: Layers, bound: Crown, lower: Array, upper: Array) -
     for k, j in np.ndindex(classes, classes):
         if k != j:
             row = np.array([Fraction(i == k) - Fraction(i == j) for i in range(classes)], dtype=object)
-            result[k, j] = _rational_bound(layers, read, pre, row)
+            result[k, j] = min(_rational_bound(layers, read, pre, row, flat) for flat in (False, True))
     return result
 
 
-def _rational_bound(layers: Layers, read: list[Any], pre: list[Any], row: Array) -> Fraction:
+def _rational_bound(layers: Layers, read: list[Any], pre: list[Any], row: Array, flat: bool) -> Fraction:
     rest = Fraction(0)
     for i in reversed(range(len(layers))):
         weight, bias = rational(layers[i][0]), rational(layers[i][1])
@@ -113,18 +120,18 @@ def _rational_bound(layers: Layers, read: list[Any], pre: list[Any], row: Array)
         rest += sum(row * bias) + sum(abs(row) * margin)
         row = dot(weight.T, row)
         if i:
-            row, shift = _rational_relu(row, *pre[i - 1])
+            row, shift = _rational_relu(row, *pre[i - 1], flat)
             rest += shift
     return rest + sum(np.where(row > 0, row * read[0][1], row * read[0][0]))
 
 
-def _rational_relu(row: Array, lower: Array, upper: Array) -> tuple[Array, Fraction]:
+def _rational_relu(row: Array, lower: Array, upper: Array, flat: bool) -> tuple[Array, Fraction]:
     out, shift = row.copy(), Fraction(0)
     for i, (a, low, high) in enumerate(zip(row, lower, upper, strict=True)):
         if high <= 0:
             out[i] = Fraction(0)
         elif low < 0:
-            out[i] = a * (high / (high - low) if a > 0 else Fraction(high >= -low))
+            out[i] = a * (high / (high - low) if a > 0 else Fraction(high >= -low and not flat))
             shift += max(out[i], Fraction(0)) * -low
     return out, shift
 
@@ -270,15 +277,17 @@ def test_numbers_past_float64_give_no_bound_and_not_a_wrong_one() -> None:
 
 
 def test_the_worst_case_is_counted_product_by_product() -> None:
-    """2 * 3 rows of the second layer through 2 * 4 products, and 2 * 2 margins through 4 * 2 + 3 * 4 + 2 * 3."""
+    """2 * 3 rows of the second layer through 2 * 4 products, and 2 * 2 margins through 4 * 2 + 3 * 4 + 2 * 3, for
+    either slope."""
     layers = [(np.zeros((o, i), np.float32), np.zeros(o, np.float32)) for o, i in ((4, 2), (3, 4), (2, 3))]
     chain = chain_of(graph(layers))
     assert [type(step) for step in chain.steps[1::2]] == [Relu, Relu]
-    assert crown.cost(chain) == 6 * 8 + 4 * (8 + 12 + 6)
+    assert crown.cost(chain) == 2 * (6 * 8 + 4 * (8 + 12 + 6))
 
 
 def test_the_box_of_a_dead_or_live_neuron_is_the_interval() -> None:
     step = crown.ReluStep.on(Interval(torch.tensor([-2.0, 1.0, -1.0]), torch.tensor([-1.0, 2.0, 3.0])), 0.0)
     assert step.above.tolist() == pytest.approx([0, 1, 0.75])
     assert step.below.tolist() == [0, 1, 1]
+    assert step.flat().below.tolist() == [0, 1, 0]
     assert step.offset.tolist() == [0, 0, 1]

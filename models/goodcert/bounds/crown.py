@@ -28,7 +28,9 @@ summation: no statement about the real-valued network has to be carried over to 
 
 *ReLU, backward*, a = max(z, 0), z in [L, U]. Where L >= 0, a = z; where U <= 0, a = 0. Else for A > 0 the line
 a <= s (z - L) is above, as the chord is when s >= U / (U - L), and for A < 0 the line a >= t z is below, for any
-t in [0, 1]: 1 where U >= -L, else 0, which leaves the smaller area (the adaptive choice of the paper). With
+t in [0, 1]. Every bound is computed twice and the better one taken: with t = 1 where U >= -L, else 0, which leaves
+the smaller area (the adaptive choice of the paper), and with t = 0, which networks trained with interval bounds
+like better. With
 A' = fl(A s) or A t,
 
     e' = fl(e + sum over A > 0 of A' (-L) + |A'| rho M),     M = max(|L|, |U|).
@@ -60,7 +62,8 @@ The margins are f_k - f_l at the output, all K^2 - K rows: A = e_k - e_l, in whi
 logits, rounded each for itself, can lose.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -74,7 +77,7 @@ RHO = 2.0**-30
 CHUNK = 2**22
 """Numbers in the largest array of one step: rows of coefficients are taken back that many at once (32 MiB; four
 such arrays live at a time)."""
-MAX_COST = 2**34
+MAX_COST = 2**35
 """Products for one image in the worst case, all neurons open: some ten seconds of a CPU core. The S networks need
 2^30 to 2^32; M would need 2^37, L 2^43."""
 
@@ -110,13 +113,18 @@ class ReluStep:
         offset = torch.where(open_, -lower, torch.zeros_like(lower))
         return cls(above, below, offset, box.magnitude * share)
 
+    def flat(self) -> "ReluStep":
+        """With the slope 0 below wherever the sign is open."""
+        return replace(self, below=torch.where(self.offset > 0, torch.zeros_like(self.below), self.below))
+
     def back(self, rows: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
         positive = rows.clamp(min=0) * self.above
         rows = positive + rows.clamp(max=0) * self.below
         return rows, rest + positive @ self.offset + rows.abs() @ self.margin
 
 
-Step: TypeAlias = AffineStep | ReluStep
+Step: TypeAlias = tuple[AffineStep, AffineStep] | tuple[ReluStep, ReluStep]
+"""With the adaptive slopes, and with flat ones."""
 
 
 class Crown:
@@ -162,14 +170,15 @@ class Crown:
         box = image
         for (step, after), gamma in zip(self._chain.pairs(), self._gammas, strict=True):
             if isinstance(step, Relu):
-                steps.append(ReluStep.on(box, self._share))
+                ready = ReluStep.on(box, self._share)
+                steps.append((ready, ready.flat()))
                 box = Interval(box.lower.clamp(min=0), box.upper.clamp(min=0))
             else:
-                ready = AffineStep(step, self._margin(step, gamma, box))
-                box = _interval(ready, box)
-                if isinstance(after, Relu) and any(isinstance(s, ReluStep) for s in steps):
-                    box = self._refined(ready, box, steps, image)
-                steps.append(ready)
+                affine = AffineStep(step, self._margin(step, gamma, box))
+                box = _interval(affine, box)
+                if isinstance(after, Relu) and any(isinstance(s[0], ReluStep) for s in steps):
+                    box = self._refined(affine, box, steps, image)
+                steps.append((affine, affine))
             boxes.append(box)
         return steps, boxes
 
@@ -191,6 +200,12 @@ class Crown:
 
     def _bound(self, steps: list[Step], image: Interval, rows: Tensor, rest: Tensor) -> Tensor:
         """(R,) above rows v + rest, v being the value after `steps`; infinite where float64 overflows."""
+        adaptive, flat = (self._carried([step[i] for step in steps], image, rows, rest) for i in (0, 1))
+        return adaptive.minimum(flat)
+
+    def _carried(
+        self, steps: Sequence[AffineStep | ReluStep], image: Interval, rows: Tensor, rest: Tensor
+    ) -> Tensor:
         for step in reversed(steps):
             rows, rest = step.back(rows, rest)
         ends = rows.clamp(min=0) @ image.upper + rows.clamp(max=0) @ image.lower
@@ -206,7 +221,7 @@ def _interval(step: AffineStep, box: Interval) -> Interval:
 
 
 def cost(chain: Chain) -> int:
-    """Products for one image in the worst case."""
+    """Products for one image in the worst case, with both slopes."""
     below, total, rectified = 0, 0, False
     for step, after in chain.pairs():
         if isinstance(step, Relu):
@@ -215,4 +230,4 @@ def cost(chain: Chain) -> int:
         if isinstance(after, Relu) and rectified:
             total += 2 * len(step.bias) * below
         below += step.cost
-    return total + chain.outputs**2 * below
+    return 2 * (total + chain.outputs**2 * below)
