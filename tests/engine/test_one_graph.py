@@ -2,12 +2,16 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from exact import affine, conv_matrix, differences, rational, relu
 from goodcert.bounds.ball import Ball, around
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.reader import read_graph
@@ -88,3 +92,32 @@ def test_an_addition_is_fused_only_into_the_convolutions_made_for_it(net: Graph)
     for node in model.graph.node:
         if node.op_type == "Conv" and node.output[0] in added and uses[node.output[0]] == 1:
             assert sizes[node.input[1]][1:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("width", [0.0, 2.0**-8])
+def test_margins_of_a_convolutional_net_in_blocks_are_above_the_rational_ones(width: float) -> None:
+    """On so small a box hardly more than rounding is left, so a margin that was lost on the way would show."""
+    random = np.random.default_rng(4)
+    shapes = [(16, 1, 3, 3), (16, 16, 3, 3), (3, 16 * 4 * 4)]
+    weights = [(random.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(np.float32) for s in shapes]
+    biases = [random.standard_normal(s[0]).astype(np.float32) for s in shapes]
+    lower = random.random((8, 1, 4, 4), dtype=np.float32)
+    upper = lower + np.float32(width)
+    margins = OnnxEngine(two_convolutions(weights, biases), 1)(Ball(lower, lower, upper)).margins
+    for row, (low, high) in enumerate(zip(lower, upper, strict=True)):
+        box = rational(low.ravel()), rational(high.ravel())
+        for weight, bias in zip(weights[:2], biases[:2], strict=True):
+            matrix = rational(conv_matrix(weight, 4, 1, 1))
+            box = relu(*affine(matrix, rational(np.repeat(bias, 16)), *box))
+        assert (rational(margins[row]) >= differences(rational(weights[2]), rational(biases[2]), *box)).all()
+
+
+def two_convolutions(weights: list[NDArray[np.float32]], biases: list[NDArray[np.float32]]) -> Graph:
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(256, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), chain(*zip(weights, biases, strict=True)), strict=True):
+            parameter.copy_(torch.from_numpy(value))
+    return read_graph(write_graph(graph_of(net, (1, 4, 4))))
