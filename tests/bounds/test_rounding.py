@@ -122,3 +122,13 @@ def test_widening_pays_for_one_correctly_rounded_operation(
     rounded = operation(torch.tensor(x), torch.tensor(y))
     box = FLOAT32.widen(rounded, rounded)
     assert Fraction(box.lower.item()) <= real <= Fraction(box.upper.item())
+
+
+@pytest.mark.parametrize("terms", [2, 10, 25089, MAX_TERMS])
+def test_stretched_weights_are_at_least_f_times_their_size_and_zeros_stay(terms: int) -> None:
+    values = np.float32([0, 1, -1, 3e-45, -1e-40, 2.0**-126, 1.1754942e-38, 0.1, -7e4, 2.0**90, 1 + 2.0**-23])
+    stretched = FLOAT32.stretch(torch.from_numpy(values), terms)
+    factor = Fraction(1, 2) + Fraction(FLOAT32.slack(terms)) + U
+    for value, got in zip(rational(values), rational(stretched.numpy()), strict=True):
+        assert abs(value) * factor <= got <= abs(value) * factor * (1 + 8 * U) + Fraction(1, 2**148)
+    assert stretched[0].item() == 0

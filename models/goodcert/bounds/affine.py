@@ -38,7 +38,7 @@ def affine(
     terms: the most roundings on a path, the number of products per output and one at least. halve: take W / 2
     times l + h in place of W mu, which is the same and saves a pass over the data.
     """
-    reach_weight, reach_bias = rounding.stretch(weight.abs(), terms), rounding.bias_radius(bias, terms)
+    reach_weight, reach_bias = rounding.stretch(weight, terms), rounding.bias_radius(bias, terms)
     half = weight * 0.5 if halve and _halves_exactly(weight, rounding) else None
 
     def transform(x: Interval) -> Interval:
@@ -207,7 +207,7 @@ def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
     terms = 10
     scale, shift = statistics.scale.float(), statistics.shift.float()
-    reach_scale = rounding.stretch(scale.abs(), terms)
+    reach_scale = rounding.stretch(scale, terms)
     margin = rounding.bias_radius(statistics.magnitude.float(), terms)
 
     def transform(x: Interval) -> Interval:

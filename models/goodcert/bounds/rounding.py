@@ -134,13 +134,15 @@ class Rounding:
         gamma = self.gamma(terms)
         return (2 + 8 / terms + 4 * gamma) * gamma
 
-    def stretch(self, size: Tensor, terms: int) -> Tensor:
-        """V >= f |W| of the theorem for `size` = |W|, rounded up."""
+    def stretch(self, weight: Tensor, terms: int) -> Tensor:
+        """V >= f |W| of the theorem, rounded up. At most one copy of the weights is made, which may be large."""
         if self.unit == 0:
-            return size * 0.5
-        exact = size.double() * self._half_sum(terms)
-        near = exact.float()
-        return torch.where(near < exact, torch.nextafter(near, torch.full_like(near, torch.inf)), near)
+            return weight.abs() * 0.5
+        stretched = weight.abs().mul_(float32_above(self._half_sum(terms) * (1 + 2 * self.unit)))
+        if bool(((stretched < 2.0**-120) & (weight != 0)).any()):  # subnormal numbers do not round relatively
+            above = torch.nextafter(stretched, torch.full_like(stretched, torch.inf))
+            stretched = torch.where(weight != 0, above, stretched)
+        return stretched
 
     def reach(self, x: Interval, terms: int) -> Tensor:
         """rho of the theorem: what `stretch` times it covers is the radius of x and all rounding."""
