@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from goodcert.nets.joint import Joint, confidence_bound, log_posterior
+from goodcert.nets.joint import Joint, log_posterior
+from joints import confidence_bound
 
 
 def test_the_posterior_mixes_the_classifier_and_the_uniform_distribution() -> None:

@@ -29,6 +29,8 @@ from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
 from goodcert.engine.tighter import Tighten, Tighter
 
+_NOTHING = "some activation could overflow float32, so nothing is guaranteed by any method"
+
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
     model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None
@@ -44,8 +46,11 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     shape, classes = _classifier(graph)
     predictor = _predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
-    evaluate = _evaluate(graph, classes, predictor, target, threads)
-    engine = Engine(predictor, evaluate, classes, shape, target.type, _tighter(graph, target))
+    if _admitted(graph):
+        evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target)
+    else:
+        evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
+    engine = Engine(predictor, evaluate, classes, shape, target.type, tighten)
     selfcheck.check(engine)
     return engine
 
@@ -109,15 +114,18 @@ def _predictor(graph: Graph, threads: int | None) -> Predictor:
         raise EngineError(f"ONNX Runtime does not load the graph: {error}") from error
 
 
-def _evaluate(
-    graph: Graph, classes: int, predictor: Predictor, device: torch.device, threads: int | None
-) -> Callable[[Ball], Evaluation]:
+def _admitted(graph: Graph) -> bool:
+    """Whether the proofs hold for every image. Raises EngineError for a node without a value for some."""
     program = prepare(graph, FLOAT32)
     values = program.trace(pixel_cube(graph))
     if node := undefined(program, values):
         raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
-    if not within_range(graph, values):
-        return partial(_beside, predictor, partial(_nothing_guaranteed, classes))
+    return within_range(graph, values)
+
+
+def _evaluate(
+    graph: Graph, predictor: Predictor, device: torch.device, threads: int | None
+) -> Callable[[Ball], Evaluation]:
     if device.type == "cpu":
         return OnnxEngine(graph, threads)
     canary.check_bounds(graph.to(device), device, range(16, 65, 16))

@@ -6,15 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from goodcert.bounds.admission import pixel_cube, within_range
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.chain import chain_of
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.bounds.crown import MAX_COST, Crown, cost
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph
-from goodcert.bounds.interpreter import prepare
-from goodcert.bounds.rounding import FLOAT32
 
 Parts = tuple[NDArray[np.float64], ...]
 """(upper bound (N,), lower bound (N,), margins (N, K, K))."""
@@ -30,9 +27,8 @@ class Tighter:
     """
 
     def __init__(self, graph: Graph, device: torch.device) -> None:
-        """Raises Unsupported, by node and operator, for a graph without linear bounds or too large for them."""
-        if not within_range(graph, prepare(graph, FLOAT32).trace(pixel_cube(graph))):
-            raise Unsupported("some activation could overflow float32, so nothing is guaranteed by any method")
+        """graph: one whose activations are within the range of the proofs (admission.py). Raises Unsupported, by
+        node and operator, for a graph without linear bounds or too large for them."""
         chain = chain_of(graph.to(device))
         if cost(chain) > MAX_COST:
             raise Unsupported(f"an image could take {cost(chain):.1e} products, expected at most {MAX_COST:.1e}")

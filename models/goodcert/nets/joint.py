@@ -30,9 +30,3 @@ def log_posterior(logits: Tensor, log_odds: Tensor) -> Tensor:
     """
     shift = log(logits.shape[1])
     return F.softplus(logits.log_softmax(dim=1) + log_odds + shift) - (F.softplus(log_odds) + shift)
-
-
-def confidence_bound(log_odds: Tensor, classes: int) -> Tensor:
-    """p(in | x) + (1 - p(in | x)) / K: what p(y | x) is at most where the log-odds are at most these."""
-    inside = log_odds.sigmoid()
-    return inside + (1 - inside) / classes
