@@ -111,7 +111,7 @@ def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: tor
     if recipe.auto_augment:
         shown = auto_augment(shown, recipe.augment_policy, run.generator)
     picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
-    outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
+    outliers = random_crop(data.outside[picked], recipe.size, recipe.out_crop_padding, run.generator)
     outside = random_contrast(outliers, recipe.out_contrast, run.generator)
     outside = cut_out(outside, recipe.out_cut, run.generator)
     hard = _near(inside, data.labels[chosen], recipe, run.generator)

@@ -15,13 +15,14 @@ class Recipe:
     """One training run. Times are fractions of the run, so that its length is one number.
 
     method: a name in `methods.METHODS`. epsilon: the final radius, as a decimal; kappa: the final weight of the
-    outlier loss.
-    quantile: Q / 100 of GOOD_Q. out_contrast: by how much the contrast of outliers is varied at most, 1 for
-    not at all. out_cut: the share of outliers of which only a part is left, on black. near: outliers made of the
+    outlier loss. quantile: Q / 100 of GOOD_Q.
+    out_crop_padding: as much as crop_padding where the sets are of one size, or the black edges of a crop tell
+    them apart. out_contrast: by how much the contrast of outliers is varied at most, 1 for not at all.
+    out_cut: the share of outliers of which only a part is left, on black. near: outliers made of the
     in-distribution itself (`data.outliers.near`), as a share of the batch, with the loss of their points alone.
-    turned: the labels that a quarter turn makes something else of, for these. held_out: in-distribution images
-    at the end of the training pack that are never trained on: the first half to look at while tuning, the second
-    half for the threshold alone.
+    turned: the labels that a quarter turn makes something else of, for these.
+    held_out: in-distribution images at the end of the training pack that are never trained on: the first half to
+    look at while tuning, the second half for the threshold alone.
     out_held_out: the same for the out-distribution, for tuning. precision: of the arithmetic of training; the
     weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
     optimizer: Adam, or SGD with Nesterov momentum 0.9. attack_steps: of ACET. components: Gaussians in each of
@@ -49,6 +50,7 @@ class Recipe:
     kappa_ramp: tuple[float, float] = (0.0, 0.25)
     epsilon_ramp: tuple[float, float] = (0.0, 1 / 3)
     crop_padding: int = 4
+    out_crop_padding: int = 0
     out_contrast: float = 1.0
     out_cut: float = 0.0
     near: float = 0.0
@@ -180,6 +182,7 @@ _CIFAR = Recipe(
     epsilon="0.01",
     kappa=1.0,
     epochs=6,
+    out_crop_padding=4,
     flips=True,
     precision="bfloat16",
 )
