@@ -144,7 +144,7 @@ _MNIST = Recipe(
 _MNIST_HARD = replace(
     _MNIST, net="M", out_contrast=3.0, out_cut=0.5, near=0.25, turned=DIGITS[1:], precision="bfloat16"
 )
-_MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", kappa=1.0, epochs=30)
+_MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", kappa=1.0, learning_rate=1e-3, epochs=30)
 _MNIST_OE = replace(_MNIST_HARD, name="mnist-oe", method="OE", net="M256", epochs=20)
 _MNIST_PROOD = replace(_MNIST_HARD, name="mnist-prood", method="ProoD", kappa=1.0, epochs=30, base=_MNIST_OE.name)
 
