@@ -4,9 +4,9 @@ Knows nothing of images. Everything but `work` happens on the event loop, so not
 `submit` queues, `_start` hands a batch to the one engine thread, `_finish` comes back with its results.
 
 Two lanes, each bounded for itself: monitors come first, and bulk has its share. Of the places of a batch, one in
-`BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that a
-monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has one
-in every so many batches.
+`BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that
+a monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has
+one in every so many batches.
 """
 
 import asyncio
@@ -245,9 +245,7 @@ class Batcher(Generic[T, R]):
     def _full(self) -> bool:
         """Whether one lane alone fills what it may have of a batch."""
         limits = self._limits
-        return (
-            len(self._lanes["monitor"]) >= limits.max_batch or len(self._lanes["bulk"]) >= limits.bulk_batch
-        )
+        return len(self._lanes["monitor"]) >= limits.max_batch or len(self._lanes["bulk"]) >= limits.bulk_batch
 
     def _unschedule(self) -> None:
         if self._scheduled is not None:
