@@ -17,7 +17,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from goodcert.serve import schemas
 from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
+from goodcert.serve.hot_path import HotPath
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
@@ -53,6 +55,7 @@ def create_app(
     app.include_router(router)
     answers.install(app)
     keys = [key.get_secret_value() for key in settings.api_keys]
+    app.add_middleware(HotPath, service=lambda: app.state.service)
     app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
     # Added last, so outermost: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
@@ -87,10 +90,12 @@ def _lifespan(
         repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
-        app.state.service = Service(settings, repository, certifier, metrics, answers)
+        callers = Callers()
+        app.state.service = Service(settings, repository, certifier, metrics, answers, callers)
         yield
         await repository.close()
         certifier.close()
+        callers.close()
 
     return lifespan
 

@@ -1,13 +1,16 @@
 """What a handler needs at hand, opened and closed with the application."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import Request
 
-from goodcert.serve.certify import Certifier
+from goodcert.serve.callers import Callers
+from goodcert.serve.certify import Certificate, Certifier
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Repository
+from goodcert.serve.schemas import certificate_body
 from goodcert.serve.settings import Settings
 
 
@@ -20,6 +23,12 @@ class Service:
     certifier: Certifier
     metrics: Metrics
     answers: Answers
+    callers: Callers
+
+    async def issue(self, certificate: Certificate) -> dict[str, Any]:
+        """The body of a certificate that is about to be sent: all of them leave through here, by whatever way
+        they were asked for."""
+        return certificate_body(certificate)
 
 
 def service_of(request: Request) -> Service:
