@@ -24,7 +24,7 @@ from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
 from goodcert.serve.routes import router
-from goodcert.serve.security import Security
+from goodcert.serve.security import Security, keyring
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -52,8 +52,13 @@ def create_app(
     )
     app.include_router(router)
     answers.install(app)
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
+    app.add_middleware(
+        Security,
+        keyring=keyring(settings),
+        max_body_bytes=settings.max_body_bytes,
+        max_bytes_in_flight=settings.max_bytes_in_flight,
+        answers=answers,
+    )
     # Added last, so outermost: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
     return app

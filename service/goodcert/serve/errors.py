@@ -2,8 +2,10 @@
 
 ServeError
 ├── KeyRefused
+│   ├── KeyExpired
 │   ├── KeyMissing
-│   └── KeyWrong
+│   ├── KeyWrong
+│   └── ScopeMissing
 ├── BodyRefused
 │   ├── BadFraming
 │   ├── BodyBroken
@@ -33,7 +35,11 @@ ServeError
 │   └── UnsoundModel
 ├── Overload
 │   ├── DeadlineExceeded
-│   ├── QueueFull
+│   ├── RetryLater
+│   │   ├── BodiesFull
+│   │   ├── KeyBusy
+│   │   ├── QueueFull
+│   │   └── RateLimited
 │   └── ShuttingDown
 └── EngineFault
     ├── EngineFailed
@@ -49,12 +55,20 @@ class KeyRefused(ServeError):
     """The caller may not ask."""
 
 
+class KeyExpired(KeyRefused):
+    """The API key was good until its day came."""
+
+
 class KeyMissing(KeyRefused):
     """No API key came with the request."""
 
 
 class KeyWrong(KeyRefused):
     """The API key is none of the configured ones."""
+
+
+class ScopeMissing(KeyRefused):
+    """The API key is accepted, but not for this."""
 
 
 class BodyRefused(ServeError):
@@ -173,12 +187,28 @@ class DeadlineExceeded(Overload):
     """The answer would come after the caller's deadline."""
 
 
-class QueueFull(Overload):
-    """The queue is full; `retry_after_seconds` is when it should have drained."""
+class RetryLater(Overload):
+    """Too much was asked; `retry_after_seconds` is when to ask again."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"queue full, expected to drain in {retry_after_seconds} s")
+        super().__init__(f"expected to have room in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class BodiesFull(RetryLater):
+    """The bodies of all requests together take as much memory as they may."""
+
+
+class KeyBusy(RetryLater):
+    """The key has as many requests under way as it may."""
+
+
+class QueueFull(RetryLater):
+    """The queue is full."""
+
+
+class RateLimited(RetryLater):
+    """The key has asked more often than it may."""
 
 
 class ShuttingDown(Overload):

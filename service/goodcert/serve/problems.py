@@ -56,6 +56,12 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         401, "key_missing", "API key missing", "Send Authorization: Bearer KEY, or X-API-Key: KEY."
     ),
     errors.KeyWrong: Problem(403, "key_wrong", "API key refused", "The key is not one that this service accepts."),
+    errors.KeyExpired: Problem(
+        403, "key_expired", "API key expired", "The key is no longer accepted; ask the operator for a new one."
+    ),
+    errors.ScopeMissing: Problem(
+        403, "scope_missing", "Scope missing", "The key is accepted, but not for this; its scopes do not cover it."
+    ),
     errors.UnknownModel: Problem(
         404,
         "unknown_model",
@@ -120,6 +126,15 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.UnknownParameter: Problem(
         422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon, method and radius."
     ),
+    errors.KeyBusy: Problem(
+        429,
+        "key_busy",
+        "Key busy",
+        "This key has as many requests under way as it may; see Retry-After.",
+    ),
+    errors.RateLimited: Problem(
+        429, "rate_limited", "Rate limited", "This key asks more often than it may; see Retry-After."
+    ),
     errors.EngineFailed: Problem(
         500,
         "engine_failed",
@@ -140,6 +155,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "model_unsound",
         "Model out of service",
         "The model broke its guarantee and waits for being loaded again.",
+    ),
+    errors.BodiesFull: Problem(
+        503, "bodies_full", "Too much at once", "The bodies under way fill the memory for them; see Retry-After."
     ),
     errors.QueueFull: Problem(
         503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."
@@ -176,10 +194,12 @@ def body_of(problem: Problem) -> dict[str, Any]:
 def headers_of(error: Exception) -> dict[str, str]:
     """What belongs beside the body: when to come back, how to authenticate, which methods there are."""
     match error:
-        case errors.QueueFull():
+        case errors.RetryLater():
             return {"Retry-After": str(error.retry_after_seconds)}
         case errors.ShuttingDown() | errors.NotReady():
             return {"Retry-After": "5"}
+        case errors.BadFraming():
+            return {"Connection": "close"}  # where the next request begins is unknown
         case errors.KeyMissing():
             return {"WWW-Authenticate": "Bearer"}
         case HTTPException(status_code=405):

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         description="Most bytes of prepared images waiting per model; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
+    max_bytes_in_flight: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Most bytes of all request bodies under way together; more are refused with 503.",
+    )
     max_pixels: int = Field(
         16_000_000, ge=1, le=MOST_PIXELS, description="Most pixels in one image, by its header; more are 413."
     )
@@ -65,6 +70,22 @@ class Settings(BaseSettings):
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that callers may present, comma separated; none means no key is asked for."
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="File of `goodcert keys`, read again within a second of a change; while it cannot be read, "
+        "none of its keys is accepted.",
+    )
+    key_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most requests a second per key that has no limit of its own, in each worker; more are 429.",
+    )
+    key_concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests under way per key that has no limit of its own, in each worker; more are 429.",
     )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
@@ -85,10 +106,19 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
+        if not (self.api_keys or self.keys_file or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"host: got {self.host} without an API key, which would let anyone in; set api_keys, "
+                f"host: got {self.host} without an API key, which would let anyone in; set api_keys or keys_file, "
                 "or allow_anonymous=true if that is meant, or host=127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Self:
+        if self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight: got {self.max_bytes_in_flight}, expected at least max_body_bytes, "
+                f"which is {self.max_body_bytes}"
             )
         return self
 
