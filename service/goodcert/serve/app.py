@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from goodcert.serve import schemas
+from goodcert.serve import listening, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import Certifier
 from goodcert.serve.metrics import Metrics
@@ -50,6 +50,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.answers = answers
     app.include_router(router)
     answers.install(app)
     app.add_middleware(
@@ -71,8 +72,10 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    app = create_app(settings, registry=registry)
     uvicorn.run(
-        create_app(settings, registry=registry),
+        app,
+        **listening.options(settings, app.state.answers),
         host=settings.host,
         port=settings.port,
         access_log=False,

@@ -12,6 +12,8 @@ ServeError
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── EmptyBody
+│   ├── HeadersTooLarge
+│   ├── HeadersTooSlow
 │   ├── MediaTypeRefused
 │   └── MultipartRefused
 │       ├── MalformedMultipart
@@ -39,7 +41,8 @@ ServeError
 │   │   ├── BodiesFull
 │   │   ├── KeyBusy
 │   │   ├── QueueFull
-│   │   └── RateLimited
+│   │   ├── RateLimited
+│   │   └── TooManyConnections
 │   └── ShuttingDown
 └── EngineFault
     ├── EngineFailed
@@ -93,6 +96,14 @@ class BodyTooSlow(BodyRefused):
 
 class EmptyBody(BodyRefused):
     """There is nothing to certify."""
+
+
+class HeadersTooLarge(BodyRefused):
+    """More bytes of headers than are read."""
+
+
+class HeadersTooSlow(BodyRefused):
+    """The headers did not arrive in the time they may take."""
 
 
 class MediaTypeRefused(BodyRefused):
@@ -209,6 +220,10 @@ class QueueFull(RetryLater):
 
 class RateLimited(RetryLater):
     """The key has asked more often than it may."""
+
+
+class TooManyConnections(RetryLater):
+    """As many connections as there may be are all busy."""
 
 
 class ShuttingDown(Overload):

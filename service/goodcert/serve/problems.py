@@ -71,6 +71,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BodyTooSlow: Problem(
         408, "body_too_slow", "Body too slow", "The body did not arrive within the time a request may take."
     ),
+    errors.HeadersTooSlow: Problem(
+        408, "headers_too_slow", "Headers too slow", "The headers did not arrive within the time they may take."
+    ),
     errors.BodyTooLarge: Problem(
         413,
         "body_too_large",
@@ -135,6 +138,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.RateLimited: Problem(
         429, "rate_limited", "Rate limited", "This key asks more often than it may; see Retry-After."
     ),
+    errors.HeadersTooLarge: Problem(
+        431, "headers_too_large", "Headers too large", "The request line and the headers have too many bytes."
+    ),
     errors.EngineFailed: Problem(
         500,
         "engine_failed",
@@ -161,6 +167,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     ),
     errors.QueueFull: Problem(
         503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."
+    ),
+    errors.TooManyConnections: Problem(
+        503, "too_many_connections", "Too many connections", "Every connection is busy; see Retry-After."
     ),
     errors.ShuttingDown: Problem(
         503, "shutting_down", "Shutting down", "The service finishes what it has; try again in a moment."

@@ -70,58 +70,46 @@ class Security:
         try:
             headers = _headers(scope)
             length = _length(headers)
-            holder = self._holder(scope, headers)
-            self._require_room(0, length)
-            await self._admit(holder, scope, receive, send)
+            holder, started = self._enter(scope, headers), monotonic()
+            try:
+                await self._meter(length, scope, receive, send)
+            finally:
+                if holder is not None:
+                    holder.leave(monotonic() - started)
         except ServeError as error:
             await self._answers.response(error)(scope, receive, send)
 
-    def _holder(self, scope: Scope, headers: Headers) -> Holder | None:
-        """Whose key came with the request; None where none is asked for. Raises KeyRefused."""
+    def _enter(self, scope: Scope, headers: Headers) -> Holder | None:
+        """Whose key lets the request in; None where none is asked for. Raises KeyRefused or RetryLater."""
         path = scope["path"]
         if not self._keyring.asks or path in OPEN_PATHS:
             return None
         key = _presented(headers)
         if key is None:
             raise KeyMissing
-        holder = self._keyring.find(key, monotonic())
+        now = monotonic()
+        holder = self._keyring.find(key, now)
         if holder is None:
             raise KeyWrong
         if scope_of(scope["method"], path) not in holder.scopes:
             raise ScopeMissing(holder.name)
+        holder.enter(now)
         return holder
 
-    def _require_room(self, seen: int, size: int) -> None:
-        """Whether `size` bytes may follow `seen` of the same body. Raises BodyTooLarge or BodiesFull."""
-        if seen + size > self._max_body_bytes:
-            raise BodyTooLarge
-        if self._in_flight + size > self._max_bytes_in_flight:
-            raise BodiesFull(1)
-
-    async def _admit(self, holder: Holder | None, scope: Scope, receive: Receive, send: Send) -> None:
-        if holder is None:
-            await self._meter(scope, receive, send)
-            return
-        started = monotonic()
-        holder.enter(started)
-        try:
-            await self._meter(scope, receive, send)
-        finally:
-            holder.leave(monotonic() - started)
-
-    async def _meter(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _meter(self, length: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application read, refusing to go on once a body has grown too large, or all together have.
 
         What was read counts until the answer is sent; what was only announced does not, so that announcing much
         and sending nothing keeps nobody out.
         """
+        self._require_room(length)
         seen = 0
 
         async def metered() -> Message:
             nonlocal seen
             message = await receive()
             size = len(message.get("body", b""))
-            self._require_room(seen, size)
+            self._require_room(size, seen)
             seen += size
             self._in_flight += size
             return message
@@ -130,6 +118,13 @@ class Security:
             await self._app(scope, metered, send)
         finally:
             self._in_flight -= seen
+
+    def _require_room(self, size: int, seen: int = 0) -> None:
+        """Whether `size` bytes may follow `seen` of the same body. Raises BodyTooLarge or BodiesFull."""
+        if seen + size > self._max_body_bytes:
+            raise BodyTooLarge
+        if self._in_flight + size > self._max_bytes_in_flight:
+            raise BodiesFull(1)
 
 
 def scope_of(method: str, path: str) -> KeyScope:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import DirectoryPath, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -65,6 +65,24 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(
         10_000, ge=1, description="Most milliseconds from a request's header to its answer; later is 504."
     )
+    header_timeout_ms: int = Field(
+        8_000, ge=1, description="Most milliseconds for the headers of a request; the connection is closed then."
+    )
+    body_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds for the body of a request; the connection is closed then."
+    )
+    idle_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds that a connection is kept open between two requests."
+    )
+    max_connections: int = Field(
+        900,
+        ge=1,
+        description="Most connections per process; for one more, those that have waited longest without a "
+        "complete request are closed.",
+    )
+    tls_certificate: FilePath | None = Field(None, description="PEM file with the certificate chain, for HTTPS.")
+    tls_key: FilePath | None = Field(None, description="PEM file with its key, without a password.")
+    tls_minimum_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest version of TLS that is spoken.")
     batch_wait_ms: float = Field(
         0, ge=0, le=1000, description="Milliseconds an idle engine waits for company; 0 starts at once."
     )
@@ -111,6 +129,12 @@ class Settings(BaseSettings):
                 f"host: got {self.host} without an API key, which would let anyone in; set api_keys or keys_file, "
                 "or allow_anonymous=true if that is meant, or host=127.0.0.1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate, tls_key: got one of them, expected both or none")
         return self
 
     @model_validator(mode="after")
