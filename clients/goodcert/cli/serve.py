@@ -16,9 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
     try:
-        chosen = settings.load(**flags)
+        app.serve(settings.load(**flags))
     except settings.SettingsError as error:
         print(f"goodcert serve: {error}", file=sys.stderr)
         return 2
-    app.serve(chosen)
     return 0

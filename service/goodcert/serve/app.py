@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from goodcert.serve import schemas
+from goodcert.serve import listening, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
@@ -26,7 +26,7 @@ from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
 from goodcert.serve.routes import router
-from goodcert.serve.security import Security
+from goodcert.serve.security import Security, keyring
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -52,11 +52,17 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.answers = answers
     app.include_router(router)
     answers.install(app)
-    keys = [key.get_secret_value() for key in settings.api_keys]
     app.add_middleware(HotPath, service=lambda: app.state.service)
-    app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
+    app.add_middleware(
+        Security,
+        keyring=keyring(settings),
+        max_body_bytes=settings.max_body_bytes,
+        max_bytes_in_flight=settings.max_bytes_in_flight,
+        answers=answers,
+    )
     # Added last, so outermost: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
     return app
@@ -69,8 +75,10 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    app = create_app(settings, registry=registry)
     uvicorn.run(
-        create_app(settings, registry=registry),
+        app,
+        **listening.options(settings, app.state.answers),
         host=settings.host,
         port=settings.port,
         access_log=False,

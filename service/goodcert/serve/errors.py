@@ -2,14 +2,18 @@
 
 ServeError
 ├── KeyRefused
+│   ├── KeyExpired
 │   ├── KeyMissing
-│   └── KeyWrong
+│   ├── KeyWrong
+│   └── ScopeMissing
 ├── BodyRefused
 │   ├── BadFraming
 │   ├── BodyBroken
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── EmptyBody
+│   ├── HeadersTooLarge
+│   ├── HeadersTooSlow
 │   ├── MediaTypeRefused
 │   └── MultipartRefused
 │       ├── MalformedMultipart
@@ -36,7 +40,12 @@ ServeError
 ├── CallerGone
 ├── Overload
 │   ├── DeadlineExceeded
-│   ├── QueueFull
+│   ├── RetryLater
+│   │   ├── BodiesFull
+│   │   ├── KeyBusy
+│   │   ├── QueueFull
+│   │   ├── RateLimited
+│   │   └── TooManyConnections
 │   └── ShuttingDown
 └── EngineFault
     ├── EngineFailed
@@ -52,12 +61,20 @@ class KeyRefused(ServeError):
     """The caller may not ask."""
 
 
+class KeyExpired(KeyRefused):
+    """The API key was good until its day came."""
+
+
 class KeyMissing(KeyRefused):
     """No API key came with the request."""
 
 
 class KeyWrong(KeyRefused):
     """The API key is none of the configured ones."""
+
+
+class ScopeMissing(KeyRefused):
+    """The API key is accepted, but not for this."""
 
 
 class BodyRefused(ServeError):
@@ -82,6 +99,14 @@ class BodyTooSlow(BodyRefused):
 
 class EmptyBody(BodyRefused):
     """There is nothing to certify."""
+
+
+class HeadersTooLarge(BodyRefused):
+    """More bytes of headers than are read."""
+
+
+class HeadersTooSlow(BodyRefused):
+    """The headers did not arrive in the time they may take."""
 
 
 class MediaTypeRefused(BodyRefused):
@@ -188,12 +213,32 @@ class DeadlineExceeded(Overload):
     """The answer would come after the caller's deadline."""
 
 
-class QueueFull(Overload):
-    """The queue is full; `retry_after_seconds` is when it should have drained."""
+class RetryLater(Overload):
+    """Too much was asked; `retry_after_seconds` is when to ask again."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"queue full, expected to drain in {retry_after_seconds} s")
+        super().__init__(f"expected to have room in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class BodiesFull(RetryLater):
+    """The bodies of all requests together take as much memory as they may."""
+
+
+class KeyBusy(RetryLater):
+    """The key has as many requests under way as it may."""
+
+
+class QueueFull(RetryLater):
+    """The queue is full."""
+
+
+class RateLimited(RetryLater):
+    """The key has asked more often than it may."""
+
+
+class TooManyConnections(RetryLater):
+    """As many connections as there may be are all busy."""
 
 
 class ShuttingDown(Overload):
