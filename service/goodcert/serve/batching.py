@@ -98,6 +98,11 @@ class Batcher(Generic[T, R]):
         """How many items are waiting."""
         return len(self._queue)
 
+    def oldest_seconds(self) -> float:
+        """How long the item at the head of the queue has waited; 0 when nothing waits."""
+        oldest = next(iter(self._queue), None)
+        return 0.0 if oldest is None else perf_counter() - oldest.queued_at
+
     async def submit(self, item: T, *, size_bytes: int, deadline: float) -> R:
         """The result for `item`; `deadline` is a time of the event loop's clock.
 

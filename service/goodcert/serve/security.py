@@ -15,7 +15,7 @@ from goodcert.serve.errors import BadFraming, BodyTooLarge, KeyMissing, KeyWrong
 from goodcert.serve.problems import Answers
 
 # Everything else, metrics included, needs a key where keys are configured.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/health/started", "/docs", "/openapi.json"})
 
 
 class Security:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from goodcert.serve.certify import Certifier
-from goodcert.serve.metrics import Metrics
+from goodcert.serve.exposition import Exposition
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Repository
 from goodcert.serve.settings import Settings
@@ -18,8 +19,9 @@ class Service:
     settings: Settings
     repository: Repository
     certifier: Certifier
-    metrics: Metrics
+    exposition: Exposition
     answers: Answers
+    lifecycle: Lifecycle
 
 
 def service_of(request: Request) -> Service:
