@@ -78,6 +78,7 @@ def test_the_access_log_has_a_line_a_request_without_query_or_key(start, png, he
     (line,) = heard.lines
     assert line.pop("seconds") > 0
     assert line.pop("time")
+    assert line.pop("pid")
     assert line == {
         "level": "info",
         "logger": "goodcert.access",

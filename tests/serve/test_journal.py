@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 
 import pytest
@@ -29,6 +30,7 @@ def test_a_json_line_has_time_level_logger_and_message():
         "time": "1970-01-01T00:00:00.000+00:00",
         "level": "info",
         "logger": "goodcert.serve",
+        "pid": os.getpid(),
         "message": "3 images",
     }
 

@@ -29,13 +29,14 @@ def configure(kind: Format) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """time (RFC 3339, UTC), level, logger, message; request_id and what `extra={"fields": ...}` gave, if any."""
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "pid": record.process,
             "message": record.getMessage(),
             **_fields(record),
         }

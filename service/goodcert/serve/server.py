@@ -85,6 +85,7 @@ class Server(uvicorn.Server):
         for listener in sockets or ():
             listener.listen(BACKLOG)
         self._end_with_the_supervisor()
+        log.info("ready: requests are taken")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         ends = asyncio.get_running_loop().time() + self._grace_seconds
