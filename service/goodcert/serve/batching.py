@@ -93,6 +93,12 @@ class _Lane(Generic[T, R]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def since(self) -> float:
+        """When the oldest was queued, by `perf_counter`; infinite where nothing waits."""
+        oldest = next(iter(self._entries), None)
+        return math.inf if oldest is None else oldest.queued_at
+
     def has_room(self, size_bytes: int, limits: Limits) -> bool:
         # An item larger than the whole limit still gets its turn when nothing else waits.
         heavy = self._entries and self._bytes + size_bytes > limits.max_bytes
@@ -186,6 +192,10 @@ class Batcher(Generic[T, R]):
     def __len__(self) -> int:
         """How many items are waiting."""
         return sum(map(len, self._lanes.values()))
+
+    def oldest_seconds(self) -> float:
+        """How long the item that has waited longest has waited; 0 when nothing waits."""
+        return max(perf_counter() - min(lane.since for lane in self._lanes.values()), 0.0)
 
     async def submit(self, item: T, *, size_bytes: int, deadline: float, priority: Priority = "monitor") -> R:
         """The result for `item`; `deadline` is a time of the event loop's clock.

@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
 from goodcert.serve import schemas
 from goodcert.serve.asking import PRIORITIES, PRIORITY, Asked, asked
 from goodcert.serve.batching import BULK_SHARE
 from goodcert.serve.deadline import HEADER as TIMEOUT
-from goodcert.serve.errors import NotReady, ServeError
+from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.forms import FORM, PART, RAW, images_of, read_body
 from goodcert.serve.query import METHODS, SEARCH
 from goodcert.serve.service import Service, service_of
@@ -128,9 +128,17 @@ async def live() -> Response:
     return _json({"status": "live"})
 
 
+@router.get("/health/started", responses=_ok(schemas.StatusBody))
+async def started() -> Response:
+    """Whether the start is over: nothing is answered before the models are loaded and checked."""
+    return _json({"status": "started"})
+
+
 @router.get("/health/ready", responses=_ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
-    """Whether traffic should come: there is a model, and none broke its guarantee."""
+    """Whether traffic should come: there is a model, none broke its guarantee, and the process is not ending."""
+    if service_of(request).lifecycle.stopping:
+        raise ShuttingDown
     if not service_of(request).repository.ready():
         raise NotReady
     return _json({"status": "ready"})
@@ -139,7 +147,7 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Prometheus metrics"}})
 async def metrics(request: Request) -> Response:
     """What Prometheus scrapes."""
-    text = generate_latest(service_of(request).metrics.registry)
+    text = await service_of(request).exposition.render()
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -7,7 +7,8 @@ from fastapi import Request
 
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certificate, Certifier
-from goodcert.serve.metrics import Metrics
+from goodcert.serve.exposition import Exposition
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Repository
 from goodcert.serve.schemas import certificate_body
@@ -21,8 +22,9 @@ class Service:
     settings: Settings
     repository: Repository
     certifier: Certifier
-    metrics: Metrics
+    exposition: Exposition
     answers: Answers
+    lifecycle: Lifecycle
     callers: Callers
 
     async def issue(self, certificate: Certificate) -> dict[str, Any]:
