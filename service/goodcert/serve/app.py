@@ -22,6 +22,8 @@ from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
+from goodcert.serve.protocol.dialect import Dialect
+from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
 from goodcert.serve.routes import router
 from goodcert.serve.security import Security
@@ -52,10 +54,12 @@ def create_app(
     )
     app.include_router(router)
     answers.install(app)
+    app.add_middleware(OpenInference, service=lambda: app.state.service)
     keys = [key.get_secret_value() for key in settings.api_keys]
     app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
-    # Added last, so outermost: it sees what Security refuses.
+    # Added last, so outermost: they see what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
+    app.add_middleware(Dialect)
     return app
 
 

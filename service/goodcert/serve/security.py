@@ -15,7 +15,9 @@ from goodcert.serve.errors import BadFraming, BodyTooLarge, KeyMissing, KeyWrong
 from goodcert.serve.problems import Answers
 
 # Everything else, metrics included, needs a key where keys are configured.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/docs", "/openapi.json"}
+)
 
 
 class Security:
