@@ -1,6 +1,6 @@
 """From the body of an infer request to what is asked: JSON, the binary extension, or one raw image."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, cast, get_args
@@ -12,30 +12,13 @@ from numpy.typing import NDArray
 
 from goodcert.engine import Method
 from goodcert.serve.certify import Question, Radius, parse_radius
-from goodcert.serve.errors import (
-    BadEpsilon,
-    BadInference,
-    MethodNotOffered,
-    NotSupported,
-    UnknownParameter,
-)
-from goodcert.serve.protocol import tensors
+from goodcert.serve.errors import BadEpsilon, BadInference, MethodNotOffered
+from goodcert.serve.protocol import fields, tensors
 from goodcert.serve.protocol.answers import COLUMNS, Requested
 
 INPUT = "images"
 DATATYPES = (*tensors.NUMERIC, "BYTES")
 _METHODS: tuple[str, ...] = get_args(Method)
-_SHARED = "shared memory is not supported; send the tensor with the request"
-_REFUSED = {
-    "sequence_id": "sequences are not supported: every image is answered by itself; leave sequence_id out",
-    "sequence_start": "sequences are not supported; leave sequence_start out",
-    "sequence_end": "sequences are not supported; leave sequence_end out",
-    "priority": "priorities are not supported; leave priority out",
-    "classification": "the classification extension is not supported; ask for the outputs label and confidence",
-    "shared_memory_region": _SHARED,
-    "shared_memory_byte_size": _SHARED,
-    "shared_memory_offset": _SHARED,
-}
 
 Images = list[bytes] | NDArray[np.float32] | NDArray[np.uint8]
 
@@ -74,18 +57,18 @@ def parse(body: bytes, header_length: str | None, query: str, expected: Expected
     if query:
         raise BadInference("got a query; parameters belong into the JSON object, except for a raw body")
     message, binary = _split(body, header_length)
-    _require_known(message, ("id", "parameters", "inputs", "outputs"), "the request")
-    parameters = _object(message.get("parameters"), "parameters")
+    fields.require_known(message, ("id", "parameters", "inputs", "outputs"), "the request")
+    parameters = fields.mapping(message.get("parameters"), "parameters")
     return _request(message, parameters, _images(message.get("inputs"), binary, expected), expected)
 
 
 def _request(
     message: Mapping[str, Any], parameters: Mapping[str, Any], images: Images, expected: Expected
 ) -> InferRequest:
-    _require_known(parameters, ("epsilon", "method", "timeout", "binary_data_output"), "parameters")
+    fields.require_known(parameters, ("epsilon", "method", "timeout", "binary_data_output"), "parameters")
     question = Question(_radius(parameters.get("epsilon", expected.epsilon)), _method(parameters))
-    outputs = _outputs(message.get("outputs"), _flag(parameters, "binary_data_output", False))
-    return InferRequest(_text(message.get("id"), "id"), images, question, _timeout(parameters), outputs)
+    outputs = _outputs(message.get("outputs"), fields.flag(parameters, "binary_data_output", False))
+    return InferRequest(fields.text(message.get("id"), "id"), images, question, _timeout(parameters), outputs)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], memoryview]:
@@ -104,16 +87,16 @@ def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], m
         raise BadInference(
             "the request is not valid JSON; with binary data, send Inference-Header-Content-Length"
         ) from error
-    return _object(message, "the request"), view[length:]
+    return fields.mapping(message, "the request"), view[length:]
 
 
 def _images(inputs: object, binary: memoryview, expected: Expected) -> Images:
-    (tensor,) = _objects(inputs, "inputs") if isinstance(inputs, list) and len(inputs) == 1 else (None,)
+    (tensor,) = fields.array(inputs, "inputs") if isinstance(inputs, list) and len(inputs) == 1 else (None,)
     if tensor is None or tensor.get("name") != INPUT:
         raise BadInference(f"inputs: expected one input, named {INPUT}")
-    _require_known(tensor, ("name", "shape", "datatype", "parameters", "data"), INPUT)
-    parameters = _object(tensor.get("parameters"), f"{INPUT}: parameters")
-    _require_known(parameters, ("binary_data_size",), f"{INPUT}: parameters")
+    fields.require_known(tensor, ("name", "shape", "datatype", "parameters", "data"), INPUT)
+    parameters = fields.mapping(tensor.get("parameters"), f"{INPUT}: parameters")
+    fields.require_known(parameters, ("binary_data_size",), f"{INPUT}: parameters")
     datatype = tensor.get("datatype")
     if datatype not in DATATYPES:
         raise BadInference(f"{INPUT}: expected the datatype {', '.join(DATATYPES)}")
@@ -193,32 +176,20 @@ def _outputs(given: object, binary: bool) -> tuple[Requested, ...]:
     """Those that are asked for, or all."""
     if given is None or given == []:
         return tuple(Requested(name, binary) for name in COLUMNS)
-    outputs = tuple(_output(output, binary) for output in _objects(given, "outputs"))
+    outputs = tuple(_output(output, binary) for output in fields.array(given, "outputs"))
     if len({output.name for output in outputs}) < len(outputs):
         raise BadInference("outputs: expected every output once")
     return outputs
 
 
 def _output(given: Mapping[str, Any], binary: bool) -> Requested:
-    _require_known(given, ("name", "parameters"), "outputs")
+    fields.require_known(given, ("name", "parameters"), "outputs")
     name = given.get("name")
-    if name not in COLUMNS:
+    if not isinstance(name, str) or name not in COLUMNS:
         raise BadInference(f"outputs: expected the names {', '.join(COLUMNS)}")
-    parameters = _object(given.get("parameters"), f"{name}: parameters")
-    _require_known(parameters, ("binary_data",), f"{name}: parameters")
-    return Requested(name, _flag(parameters, "binary_data", binary))
-
-
-def _require_known(given: Iterable[str], known: Sequence[str], where: str) -> None:
-    for name in given:
-        if name in _REFUSED:
-            raise NotSupported(_REFUSED[name])
-        if name not in known:
-            raise (
-                UnknownParameter(name)
-                if where == "parameters"
-                else BadInference(f"{where}: got an unknown name, expected {', '.join(known)}")
-            )
+    parameters = fields.mapping(given.get("parameters"), f"{name}: parameters")
+    fields.require_known(parameters, ("binary_data",), f"{name}: parameters")
+    return Requested(name, fields.flag(parameters, "binary_data", binary))
 
 
 def _parameters_of_query(query: str) -> dict[str, str]:
@@ -226,32 +197,3 @@ def _parameters_of_query(query: str) -> dict[str, str]:
     if len(dict(items)) < len(items):
         raise BadInference("the query: expected every parameter once")
     return dict(items)
-
-
-def _objects(value: object, where: str) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
-        raise BadInference(f"{where}: expected a JSON array")
-    return [_object(item, where) for item in value]
-
-
-def _object(value: object, where: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise BadInference(f"{where}: expected a JSON object")
-    return value
-
-
-def _flag(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = parameters.get(name, default)
-    if not isinstance(value, bool):
-        raise BadInference(f"{name}: expected true or false")
-    return value
-
-
-def _text(value: object, where: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadInference(f"{where}: expected a string")
-    return value
