@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from onnx import helper
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -235,6 +236,7 @@ class Running:
     port: int
     engines: list[FakeEngine]
     registry: CollectorRegistry
+    app: FastAPI
 
     def certify(self, body, path="/v1/models/tiny/certify", content_type="image/png", **options):
         headers = {"Content-Type": content_type} | options.pop("headers", {})
@@ -260,7 +262,7 @@ def start(tmp_path, write_model, fake_compile):
         registry = CollectorRegistry()
         app = create_app(Settings(models=root, **settings), compile=fake_compile, registry=registry)
         with _running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Running(client, port, fake_compile.engines, registry)
+            yield Running(client, port, fake_compile.engines, registry, app)
 
     return start_it
 

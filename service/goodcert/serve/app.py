@@ -26,9 +26,9 @@ from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
 from goodcert.serve.routes import router
-from goodcert.serve.security import Security
+from goodcert.serve.security import Keys, Security
 from goodcert.serve.service import Service
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 
 
 def create_app(
@@ -92,11 +92,28 @@ def _lifespan(
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         app.state.service = Service(settings, repository, certifier, metrics, answers)
-        yield
+        async with _grpc(app, settings, answers):
+            yield
         await repository.close()
         certifier.close()
 
     return lifespan
+
+
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIterator[None]:
+    """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
+    if settings.grpc_port is None:
+        yield
+        return
+    try:
+        from goodcert.serve.protocol.gateway import Gateway, serving
+    except ImportError as error:
+        raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
+    keys = Keys(key.get_secret_value() for key in settings.api_keys)
+    gateway = Gateway(app, keys.check, answers, settings.request_timeout_ms / 1000)
+    async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
+        yield
 
 
 def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBatcher]:

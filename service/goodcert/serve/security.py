@@ -5,7 +5,7 @@ upload.
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from starlette.datastructures import Headers
@@ -20,12 +20,31 @@ OPEN_PATHS = frozenset(
 )
 
 
+class Keys:
+    """The keys that open the service; where there are none, it is open."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """headers: names in lower case. Raises KeyMissing or KeyWrong."""
+        if not self._digests:
+            return
+        key = _presented(headers)
+        if key is None:
+            raise KeyMissing
+        digest = sha256(key.encode("latin-1")).digest()
+        # Every comparison is made: the time tells neither how much of a key is right nor which one.
+        if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
+            raise KeyWrong
+
+
 class Security:
     """ASGI middleware: API keys, framing, and the size of bodies, announced or streamed."""
 
     def __init__(self, app: ASGIApp, *, keys: Iterable[str], max_body_bytes: int, answers: Answers) -> None:
         self._app = app
-        self._digests = [sha256(key.encode()).digest() for key in keys]
+        self._keys = Keys(keys)
         self._max_body_bytes = max_body_bytes
         self._answers = answers
 
@@ -35,23 +54,13 @@ class Security:
             return
         try:
             headers = Headers(scope=scope)
-            self._check_key(scope["path"], headers)
+            if scope["path"] not in OPEN_PATHS:
+                self._keys.check(headers)
             self._check_length(headers)
         except ServeError as error:
             await self._answers.response(error)(scope, receive, send)
             return
         await self._app(scope, self._metered(receive), send)
-
-    def _check_key(self, path: str, headers: Headers) -> None:
-        if not self._digests or path in OPEN_PATHS:
-            return
-        key = _presented(headers)
-        if key is None:
-            raise KeyMissing
-        digest = sha256(key.encode("latin-1")).digest()
-        # Every comparison is made: the time tells neither how much of a key is right nor which one.
-        if not sum([hmac.compare_digest(digest, known) for known in self._digests]):
-            raise KeyWrong
 
     def _check_length(self, headers: Headers) -> None:
         lengths = headers.getlist("content-length")
@@ -82,6 +91,6 @@ class Security:
         return metered
 
 
-def _presented(headers: Headers) -> str | None:
+def _presented(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")

@@ -16,6 +16,7 @@ from goodcert.serve.errors import BadEpsilon, BadInference, MethodNotOffered
 from goodcert.serve.protocol import fields, tensors
 from goodcert.serve.protocol.answers import COLUMNS, Requested
 
+HEADER_LENGTH = "inference-header-content-length"
 INPUT = "images"
 DATATYPES = (*tensors.NUMERIC, "BYTES")
 _METHODS: tuple[str, ...] = get_args(Method)

@@ -18,14 +18,13 @@ from goodcert.serve.protocol import admin, bodies, descriptions
 from goodcert.serve.protocol.answers import Encoded, encode
 from goodcert.serve.protocol.dialect import error_body, is_protocol
 from goodcert.serve.protocol.infer import infer
-from goodcert.serve.protocol.requests import Expected, parse
+from goodcert.serve.protocol.requests import HEADER_LENGTH, Expected, parse
 from goodcert.serve.protocol.statistics import Statistics
 from goodcert.serve.repository import ServedModel
 from goodcert.serve.service import Service
 
 log = logging.getLogger("goodcert.serve")
 
-HEADER_LENGTH = "inference-header-content-length"
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
 _UNSUPPORTED = {
