@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -21,11 +22,13 @@ from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
+from goodcert.serve.protocol.dialect import Dialect
+from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository import Loader, MakeBatcher
 from goodcert.serve.routes import router
-from goodcert.serve.security import Security, keyring
+from goodcert.serve.security import Security, admit, keyring
 from goodcert.serve.service import Service
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.vitals import Vitals
 
 
@@ -55,10 +58,12 @@ def create_app(
     app.state.answers = answers
     app.include_router(router)
     answers.install(app)
+    app.state.keyring = keyring(settings)
+    app.add_middleware(OpenInference, service=lambda: app.state.service)
     app.add_middleware(HotPath, service=lambda: app.state.service)
     app.add_middleware(
         Security,
-        keyring=keyring(settings),
+        keyring=app.state.keyring,
         max_body_bytes=settings.max_body_bytes,
         max_bytes_in_flight=settings.max_bytes_in_flight,
         answers=answers,
@@ -66,6 +71,7 @@ def create_app(
     # Added later, so further out: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
     app.add_middleware(Front, lifecycle=lifecycle, answers=answers, access_log=settings.access_log)
+    app.add_middleware(Dialect)
     return app
 
 
@@ -83,13 +89,28 @@ def _lifespan(
         exposition = Exposition(metrics.registry, vitals.refresh)
         callers = Callers()
         app.state.service = Service(settings, repository, certifier, exposition, answers, lifecycle, callers)
-        async with vitals.every_second():
+        async with vitals.every_second(), _grpc(app, settings, answers):
             yield
         await repository.close()
         certifier.close()
         callers.close()
 
     return lifespan
+
+
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIterator[None]:
+    """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
+    if settings.grpc_port is None:
+        yield
+        return
+    try:
+        from goodcert.serve.protocol.gateway import Gateway, serving
+    except ImportError as error:
+        raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
+    gateway = Gateway(app, partial(admit, app.state.keyring), answers, settings.request_timeout_ms / 1000)
+    async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
+        yield
 
 
 def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBatcher]:

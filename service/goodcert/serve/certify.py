@@ -97,6 +97,18 @@ class Certifier:
         self._metrics.stages["total",].observe(perf_counter() - started)
         return certificate
 
+    async def certify_input(
+        self, prepared: Prepared, model: ServedModel, question: Question, deadline: float
+    ) -> tuple[Answer, Verdict]:
+        """The answer about a ball at the model's own input, (C, H, W), and its verdict; raises like `certify`."""
+        started = perf_counter()
+        model.require_sound()
+        answer = await self._answer(model, prepared, question, deadline)
+        verdict = _verdict(model, answer)
+        self._metrics.record_answer(model.name, verdict, answer.confidence, answer.upper)
+        self._metrics.stages["total",].observe(perf_counter() - started)
+        return answer, verdict
+
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 

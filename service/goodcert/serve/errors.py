@@ -33,6 +33,11 @@ ServeError
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
 │   └── UnknownParameter
+├── ProtocolRefused
+│   ├── AdminDisabled
+│   ├── BadInference
+│   ├── EncodingRefused
+│   └── NotSupported
 ├── ModelUnavailable
 │   ├── NotReady
 │   ├── UnknownModel
@@ -183,6 +188,27 @@ class RepeatedParameter(QueryRefused):
 
 class UnknownParameter(QueryRefused):
     """A parameter that is not known, perhaps a misspelling."""
+
+
+class ProtocolRefused(ServeError):
+    """The Open Inference Protocol has no such request, or this service no answer to it. Unlike those of all other
+    errors, the message is for the caller; where there is none, the problem's own text is told."""
+
+
+class AdminDisabled(ProtocolRefused):
+    """Models may not be loaded and unloaded over the network."""
+
+
+class BadInference(ProtocolRefused):
+    """An infer request that does not say what its images are."""
+
+
+class EncodingRefused(ProtocolRefused):
+    """The body is compressed in a way that is not read."""
+
+
+class NotSupported(ProtocolRefused):
+    """An extension of the protocol that this service does not have."""
 
 
 class ModelUnavailable(ServeError):

@@ -153,6 +153,24 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.HeadersTooLarge: Problem(
         431, "headers_too_large", "Headers too large", "The request line and the headers have too many bytes."
     ),
+    errors.AdminDisabled: Problem(
+        403,
+        "admin_disabled",
+        "Administration disabled",
+        "Models may not be loaded or unloaded here; the setting model_admin=true allows it.",
+    ),
+    errors.BadInference: Problem(
+        400,
+        "bad_inference",
+        "Bad inference request",
+        "The inference request breaks the protocol; see the message.",
+    ),
+    errors.EncodingRefused: Problem(
+        415, "encoding_refused", "Content-Encoding refused", "Send the body as it is, or as one gzip or deflate."
+    ),
+    errors.NotSupported: Problem(
+        400, "not_supported", "Not supported", "This extension of the Open Inference Protocol is not supported."
+    ),
     errors.EngineFailed: Problem(
         500,
         "engine_failed",

@@ -90,6 +90,10 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(
         0, ge=0, le=1000, description="Milliseconds an idle engine waits for company; 0 starts at once."
     )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port for gRPC on the same address; 0 takes a free one, none is off."
+    )
+    model_admin: bool = Field(False, description="Let callers load and unload models over /v2 and gRPC.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that callers may present, comma separated; none means no key is asked for."
     )
