@@ -10,14 +10,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from goodcert.serve import schemas
+from goodcert.serve import records, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import Certifier
+from goodcert.serve.departure import Departure
+from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
@@ -27,6 +30,10 @@ from goodcert.serve.routes import router
 from goodcert.serve.security import Security
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from goodcert.serve.ledger.ledger import Ledger
+    from goodcert.serve.signing import Signer
 
 
 def create_app(
@@ -51,6 +58,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.include_router(router)
+    app.include_router(records.router)
     answers.install(app)
     keys = [key.get_secret_value() for key in settings.api_keys]
     app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
@@ -87,10 +95,11 @@ def _lifespan(
         repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
-        app.state.service = Service(settings, repository, certifier, metrics, answers)
-        yield
-        await repository.close()
-        certifier.close()
+        async with _departure(settings, metrics) as departure:
+            app.state.service = Service(settings, repository, certifier, metrics, answers, departure)
+            yield
+            await repository.close()
+            certifier.close()
 
     return lifespan
 
@@ -123,6 +132,38 @@ def _waiting(versions: list[ServedModel]) -> int:
 
 def _is_sound(model: ServedModel) -> float:
     return float(model.sound)
+
+
+@asynccontextmanager
+async def _departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Departure]:
+    """With what is on; the rest is not even imported. Raises KeyFault, SettingsError, LedgerUnavailable."""
+    signer = _signer(settings.signing_keys) if settings.signing_keys else None
+    if settings.ledger_url is None:
+        yield Departure(settings, None, signer)
+        return
+    from goodcert.serve.ledger.ledger import Ledger
+
+    ledger = Ledger(settings.ledger_url.get_secret_value(), signer, metrics.record_commit)
+    try:
+        await _open(ledger, settings)
+        yield Departure(settings, ledger, signer, metrics.ledger_lost.inc)
+    finally:
+        await ledger.close()
+
+
+async def _open(ledger: "Ledger", settings: Settings) -> None:
+    """A service that may not answer without its ledger does not start without it, either."""
+    try:
+        await ledger.open()
+    except LedgerUnavailable:
+        if settings.ledger_on_failure == "refuse":
+            raise
+
+
+def _signer(folder: Path) -> "Signer":
+    from goodcert.serve.signing import Signer, read_keys
+
+    return Signer(read_keys(folder))
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.

@@ -22,11 +22,23 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadFilter
 │   ├── BadRadius
+│   ├── BadSigned
 │   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
 │   └── UnknownParameter
+├── IdempotencyRefused
+│   ├── BadIdempotencyKey
+│   ├── IdempotencyMismatch
+│   └── IdempotencyUnavailable
+├── LedgerFault
+│   ├── LedgerDisabled
+│   ├── LedgerUnavailable
+│   ├── NoCheckpoint
+│   └── UnknownCertificate
+├── SigningDisabled
 ├── ModelUnavailable
 │   ├── NotReady
 │   ├── UnknownModel
@@ -129,6 +141,14 @@ class BadEpsilon(QueryRefused):
     """Epsilon is no decimal number in [0, 1]."""
 
 
+class BadFilter(QueryRefused):
+    """A list of certificates is asked for by something that is no filter."""
+
+
+class BadSigned(QueryRefused):
+    """Whether a signature is asked for is neither true nor false."""
+
+
 class BadRadius(QueryRefused):
     """Whether the certified radius is asked for is neither true nor false."""
 
@@ -147,6 +167,46 @@ class RepeatedParameter(QueryRefused):
 
 class UnknownParameter(QueryRefused):
     """A parameter that is not known, perhaps a misspelling."""
+
+
+class IdempotencyRefused(ServeError):
+    """The request cannot be answered once and for all."""
+
+
+class BadIdempotencyKey(IdempotencyRefused):
+    """The key is empty, too long, or not of printable characters."""
+
+
+class IdempotencyMismatch(IdempotencyRefused):
+    """The key was used for another request."""
+
+
+class IdempotencyUnavailable(IdempotencyRefused):
+    """Answers are kept in the ledger, and there is none."""
+
+
+class LedgerFault(ServeError):
+    """The ledger does not give or take what is asked."""
+
+
+class LedgerDisabled(LedgerFault):
+    """The service keeps no ledger."""
+
+
+class LedgerUnavailable(LedgerFault):
+    """The ledger could not be written or read."""
+
+
+class NoCheckpoint(LedgerFault):
+    """No signed checkpoint of the ledger was made yet."""
+
+
+class UnknownCertificate(LedgerFault):
+    """No certificate of this id is in the ledger."""
+
+
+class SigningDisabled(ServeError):
+    """The service has no key to sign with."""
 
 
 class ModelUnavailable(ServeError):

@@ -11,9 +11,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from goodcert.engine.radius import WIDTH
 from goodcert.serve import schemas
 from goodcert.serve.certify import Question
+from goodcert.serve.departure import Reply, Seal
 from goodcert.serve.errors import NotReady, ServeError
 from goodcert.serve.forms import FORM, PART, RAW, images_of, media_type, read_body
-from goodcert.serve.query import METHODS, SEARCH, parse_query
+from goodcert.serve.idempotency import HEADER, Once, caller_of, once
+from goodcert.serve.query import METHODS, SEARCH, asks_for_signature, parse_query
 from goodcert.serve.repository import ServedModel
 from goodcert.serve.service import Service, service_of
 from goodcert.serve.settings import Settings
@@ -54,6 +56,22 @@ _CERTIFY: dict[str, Any] = {
             "description": "Whether to search the largest certified epsilon (by ibp), too.",
             "schema": {"type": "string", "enum": list(SEARCH)},
         },
+        {
+            "name": "signed",
+            "in": "query",
+            "required": False,
+            "description": "Whether certificates come as compact JSON Web Signatures; so they do, too, where "
+            "Accept names application/jose.",
+            "schema": {"type": "string", "enum": list(SEARCH)},
+        },
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "For a request that may be sent again: its answer is kept for 24 hours, and given to "
+            "every request with this key and the same bytes.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        },
     ],
     "requestBody": {
         "required": True,
@@ -61,22 +79,7 @@ _CERTIFY: dict[str, Any] = {
         "content": {**dict.fromkeys(RAW, _BINARY), FORM: _FORM},
     },
 }
-Responses = dict[int | str, dict[str, Any]]
-
-_PROBLEM: Responses = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": {"schema": schemas.ProblemBody.model_json_schema()}},
-    }
-}
-
-
-def _ok(model: Any, description: str = "Success") -> Responses:
-    """How a path answers, for the documentation."""
-    return {200: {"model": model, "description": description}, **_PROBLEM}
-
-
-_CERTIFIED = _ok(
+_CERTIFIED = schemas.ok(
     schemas.CertificateBody | schemas.CertificatesBody, "A certificate for an image, a list of them for a form"
 )
 
@@ -93,25 +96,25 @@ async def certify_with_version(request: Request, model: str, version: str) -> Re
     return await _certify(request, model, version)
 
 
-@router.get("/v1/models", responses=_ok(schemas.ModelsBody))
+@router.get("/v1/models", responses=schemas.ok(schemas.ModelsBody))
 async def list_models(request: Request) -> Response:
     """Every model found at start: served, out of service, or refused with the reason."""
     return _json(schemas.models_body(service_of(request).repository))
 
 
-@router.get("/v1/models/{model}", responses=_ok(schemas.CardBody))
+@router.get("/v1/models/{model}", responses=schemas.ok(schemas.CardBody))
 async def show_model(request: Request, model: str) -> Response:
     """The model card: what it takes, how it was trained, what was measured."""
     return _json(schemas.card_body(service_of(request).repository.versions(model)))
 
 
-@router.get("/health/live", responses=_ok(schemas.StatusBody))
+@router.get("/health/live", responses=schemas.ok(schemas.StatusBody))
 async def live() -> Response:
     """Whether the process answers."""
     return _json({"status": "live"})
 
 
-@router.get("/health/ready", responses=_ok(schemas.StatusBody))
+@router.get("/health/ready", responses=schemas.ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
     """Whether traffic should come: there is a model, and none broke its guarantee."""
     if not service_of(request).repository.ready():
@@ -134,13 +137,35 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
     model.require_sound()
     question = parse_query(request.query_params.multi_items(), model.metadata.epsilon)
     model.require_method(question.method)
-    content_type = request.headers.get("content-type", "")
+    content_type, seal = request.headers.get("content-type", ""), _seal(request, service)
     is_form = media_type(content_type) == FORM
     body = await read_body(request, deadline)
-    if not is_form:
-        return _json(schemas.certificate_body(await service.certifier.certify(body, model, question, deadline)))
-    images = images_of(body, content_type)
-    return _json({"certificates": await _certify_each(service, images, model, question, deadline)})
+
+    async def make() -> Reply:
+        if is_form:
+            images = images_of(body, content_type)
+            return seal.all(await _certify_each(service, images, model, question, deadline))
+        return seal.one(schemas.certificate_body(await service.certifier.certify(body, model, question, deadline)))
+
+    reply = await service.departure.leave(make, _once(request, body), deadline)
+    return Response(reply.content, media_type=reply.media_type)
+
+
+def _seal(request: Request, service: Service) -> Seal:
+    """How the answer is to look. Raises SigningDisabled, BadSigned."""
+    signed = asks_for_signature(request.query_params.get("signed"), request.headers.get("accept", ""))
+    return Seal(service.departure.signer if signed else None)
+
+
+def _once(request: Request, body: bytes) -> Once | None:
+    """What the answer depends on, where the request is to be answered once."""
+    headers = request.headers
+    keys = headers.getlist(HEADER)
+    if not keys:
+        return None
+    told = (request.url.path, request.url.query, headers.get("accept", ""), headers.get("content-type", ""))
+    caller = caller_of(headers.get("authorization") or headers.get("x-api-key"))
+    return once(keys, caller, *(text.encode() for text in told), body)
 
 
 async def _certify_each(

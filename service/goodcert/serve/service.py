@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from goodcert.serve.certify import Certifier
+from goodcert.serve.departure import Departure
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository import Repository
@@ -20,6 +21,7 @@ class Service:
     certifier: Certifier
     metrics: Metrics
     answers: Answers
+    departure: Departure
 
 
 def service_of(request: Request) -> Service:
