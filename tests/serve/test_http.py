@@ -378,7 +378,9 @@ class TestDocumentation:
         post = paths["/v1/models/{model}/certify"]["post"]
         assert "multipart/form-data" in post["requestBody"]["content"]
         assert "image/png" in post["requestBody"]["content"]
-        assert [parameter["name"] for parameter in post["parameters"]] == ["model", "epsilon", "method", "radius"]
+        assert [parameter["name"] for parameter in post["parameters"]] == [
+            "model", "epsilon", "method", "radius", "signed", "Idempotency-Key",
+        ]  # fmt: skip
         assert "application/problem+json" in post["responses"]["default"]["content"]
 
     def test_the_documentation_page_is_there(self, service):

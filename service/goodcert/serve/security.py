@@ -15,7 +15,8 @@ from goodcert.serve.errors import BadFraming, BodyTooLarge, KeyMissing, KeyWrong
 from goodcert.serve.problems import Answers
 
 # Everything else, metrics included, needs a key where keys are configured.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+# The keys are there for third parties, who verify what they were shown.
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json", "/v1/keys"})
 
 
 class Security:
