@@ -11,8 +11,10 @@ from pathlib import Path
 import onnx
 import torch
 
+from goodcert.artifact import Metadata
 from goodcert.bounds import Unsupported
 from goodcert.bounds.admission import pixel_cube, undefined, within_range
+from goodcert.bounds.ball import parse_epsilon
 from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.confidence import MAX_CLASSES
 from goodcert.bounds.graph import Graph
@@ -45,6 +47,17 @@ def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     graph = _read(model)
     shape, classes = _classifier(graph)
     return Classifier(graph, shape, classes, _bounded(graph))
+
+
+def require_agreement(metadata: Metadata, shape: tuple[int, int, int], classes: int) -> None:
+    """Raises EngineError unless what a file says about itself is what its graph does."""
+    said, is_so = (metadata.input_shape, len(metadata.labels)), (tuple(shape), classes)
+    if said != is_so:
+        raise EngineError(f"the metadata gives input (C, H, W) and classes {said}, the graph has {is_so}")
+    try:
+        parse_epsilon(metadata.epsilon)
+    except ValueError as error:
+        raise EngineError(f"the metadata's epsilon: {error}") from error
 
 
 def _read(model: str | Path | onnx.ModelProto) -> Graph:
