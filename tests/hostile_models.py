@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 from zipfile import ZipFile
 
@@ -22,7 +23,7 @@ from goodcert.artifact import Metadata
 CLASSES, SIDE = 3, 4
 METADATA = Metadata(
     labels=("a", "b", "c"), height=SIDE, width=SIDE, color="grey", epsilon="0.1", threshold=0.5, method="Plain"
-)  # fmt: skip
+)
 SIDECAR = b"""labels = ["a", "b", "c"]\nheight = 4\nwidth = 4\ncolor = "grey"\nepsilon = "0.1"\nthreshold = 0.5
 method = "Plain"\n"""
 
@@ -46,8 +47,11 @@ def good() -> bytes:
 
 
 def model(
-    before: Nodes = (), constants: Mapping[str, np.ndarray] | None = None, shape: Sequence[Any] = ("N", 1, SIDE, SIDE),
-    weight: onnx.TensorProto | np.ndarray | None = None, opset: int = 17,
+    before: Nodes = (),
+    constants: Mapping[str, np.ndarray] | None = None,
+    shape: Sequence[Any] = ("N", 1, SIDE, SIDE),
+    weight: onnx.TensorProto | np.ndarray | None = None,
+    opset: int = 17,
 ) -> onnx.ModelProto:
     """Images `x`, the nodes `before`, which make `h` of it, then Flatten and Gemm."""
     made = weight if weight is not None else np.linspace(-1, 1, 48, dtype=np.float32).reshape(16, CLASSES)
@@ -56,8 +60,12 @@ def model(
     nodes = [*before, node("Flatten", ["h" if before else "x"], "f"), node("Gemm", ["f", "w"], "y")]
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
-        nodes, "g", [value("x", TensorProto.FLOAT, shape)], [value("y", TensorProto.FLOAT, ["N", CLASSES])], tensors
-    )  # fmt: skip
+        nodes,
+        "g",
+        [value("x", TensorProto.FLOAT, shape)],
+        [value("y", TensorProto.FLOAT, ["N", CLASSES])],
+        tensors,
+    )
     built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     helper.set_model_props(built, METADATA.to_props())
     return built
@@ -89,7 +97,9 @@ def weights(value: onnx.TensorProto | np.ndarray) -> bytes:
     return model(weight=value).SerializeToString()
 
 
-def tensor(kind: int = TensorProto.FLOAT, dims: Sequence[int] = (16, CLASSES), raw: bytes = b"") -> onnx.TensorProto:
+def tensor(
+    kind: int = TensorProto.FLOAT, dims: Sequence[int] = (16, CLASSES), raw: bytes = b""
+) -> onnx.TensorProto:
     return onnx.TensorProto(name="w", data_type=kind, dims=dims, raw_data=raw)
 
 
@@ -111,7 +121,6 @@ def _nest(depth: int) -> bytes:
 def _varint(number: int) -> bytes:
     digits = [number >> shift & 0x7F for shift in range(0, max(number.bit_length(), 1), 7)]
     return bytes([*(digit | 0x80 for digit in digits[:-1]), digits[-1]])
-
 
 
 def _zip() -> bytes:
@@ -136,7 +145,7 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a nest of messages": (lambda: _nest(2000), "ONNX"),
     "two models in one": (lambda: good() + good(), "duplicate"),
     "metadata without a graph": (lambda: changed(lambda m: m.ClearField("graph")), "graph"),
-}  # fmt: skip
+}
 
 
 # --- what the file says about itself -------------------------------------------------------------------
@@ -144,7 +153,9 @@ FILES: dict[str, tuple[Callable[[], bytes], str]] = {
 
 def _saying(**entries: str) -> bytes:
     made = model()
-    helper.set_model_props(made, METADATA.to_props() | {f"goodcert.{name}": text for name, text in entries.items()})
+    helper.set_model_props(
+        made, METADATA.to_props() | {f"goodcert.{name}": text for name, text in entries.items()}
+    )
     return made.SerializeToString()
 
 
@@ -310,7 +321,18 @@ GRAPHS: dict[str, tuple[Change, str]] = {
     "training": (lambda m: m.training_info.add(), "train"),
 }
 
-KINDS = ("DOUBLE", "FLOAT16", "BFLOAT16", "INT64", "UINT8", "BOOL", "STRING", "COMPLEX64", "FLOAT8E4M3FN", "UNDEFINED")
+KINDS = (
+    "DOUBLE",
+    "FLOAT16",
+    "BFLOAT16",
+    "INT64",
+    "UINT8",
+    "BOOL",
+    "STRING",
+    "COMPLEX64",
+    "FLOAT8E4M3FN",
+    "UNDEFINED",
+)
 
 
 # --- single nodes ---------------------------------------------------------------------------------------
@@ -326,9 +348,11 @@ def _if(then: onnx.GraphProto) -> onnx.NodeProto:
 
 
 def _branch(depth: int) -> onnx.GraphProto:
-    inner = [node("Identity", ["x"], "out")] if not depth else [
-        helper.make_node("If", ["flag"], ["out"], then_branch=_branch(depth - 1), else_branch=_branch(0))
-    ]  # fmt: skip
+    inner = (
+        [node("Identity", ["x"], "out")]
+        if not depth
+        else [helper.make_node("If", ["flag"], ["out"], then_branch=_branch(depth - 1), else_branch=_branch(0))]
+    )
     return _body(inner, [], [("out", TensorProto.FLOAT)])
 
 
@@ -358,7 +382,8 @@ RANDOM: dict[str, tuple[Callable[[], bytes], str]] = {
     "RandomNormalLike": (lambda: before(node("RandomNormalLike", ["x"])), "RandomNormalLike"),
     "RandomUniformLike": (lambda: before(node("RandomUniformLike", ["x"])), "RandomUniformLike"),
     "noise that is added": (
-        lambda: before(node("RandomNormalLike", ["x"], "r"), node("Add", ["x", "r"])), "RandomNormalLike"
+        lambda: before(node("RandomNormalLike", ["x"], "r"), node("Add", ["x", "r"])),
+        "RandomNormalLike",
     ),
     "Bernoulli": (lambda: before(node("Bernoulli", ["x"])), "Bernoulli"),
     "Multinomial": (lambda: before(node("Multinomial", ["x"])), "Multinomial"),
@@ -370,11 +395,14 @@ RANDOM: dict[str, tuple[Callable[[], bytes], str]] = {
     "BatchNormalization in training": (
         lambda: before(
             node("BatchNormalization", ["x", "s", "b", "m", "v"], ["h", "m2", "v2"], training_mode=1),
-            s=ones(1), b=ones(1), m=ones(1), v=ones(1),
+            s=ones(1),
+            b=ones(1),
+            m=ones(1),
+            v=ones(1),
         ),
         "BatchNormalization",
     ),
-}  # fmt: skip
+}
 
 
 def _external(location: str, **more: str) -> onnx.TensorProto:
@@ -408,7 +436,9 @@ def _both() -> onnx.TensorProto:
 
 
 def _subnormal_bomb() -> bytes:
-    return before(*(node("Mul", [f"v{i - 1}" if i else "x", "c"], "h" if i == 9 else f"v{i}") for i in range(10)), c=1e30)
+    return before(
+        *(node("Mul", [f"v{i - 1}" if i else "x", "c"], "h" if i == 9 else f"v{i}") for i in range(10)), c=1e30
+    )
 
 
 WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
@@ -419,7 +449,8 @@ WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a constant beside the file": (lambda: _constant(_external("c.bin")), "external|Constant"),
     "sparse weights": (lambda: changed(lambda m: m.graph.sparse_initializer.append(_sparse())), "sparse"),
     "a sparse constant": (
-        lambda: before(node("Constant", [], "c", sparse_value=_sparse()), node("Add", ["x", "c"])), "Constant|sparse"
+        lambda: before(node("Constant", [], "c", sparse_value=_sparse()), node("Add", ["x", "c"])),
+        "Constant|sparse",
     ),
     "NaN": (lambda: weights(_with(7, np.nan)), "'w'.*NaN"),
     "infinity": (lambda: weights(_with(0, np.inf)), "'w'.*NaN or inf"),
@@ -427,10 +458,12 @@ WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "NaN in a bias": (lambda: before(node("Add", ["x", "c"]), c=np.float32(np.nan)), "'c'.*NaN"),
     "NaN in a constant": (lambda: _constant(numpy_helper.from_array(np.array([np.nan], np.float32))), "c'?.*NaN"),
     "constants that add up to infinity": (
-        lambda: before(node("Add", ["c", "c"], "d"), node("Add", ["x", "d"]), c=3e38), "NaN or inf"
+        lambda: before(node("Add", ["c", "c"], "d"), node("Add", ["x", "d"]), c=3e38),
+        "NaN or inf",
     ),
     "constants divided by zero": (
-        lambda: before(node("Div", ["c", "z"], "d"), node("Add", ["x", "d"]), c=1.0, z=0.0), "NaN or inf"
+        lambda: before(node("Div", ["c", "z"], "d"), node("Add", ["x", "d"]), c=1.0, z=0.0),
+        "NaN or inf",
     ),
     "too few bytes": (lambda: weights(tensor(raw=bytes(8))), "w"),
     "too many bytes": (lambda: weights(tensor(raw=bytes(1000))), "w"),
@@ -445,11 +478,14 @@ WEIGHTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "double weights": (lambda: weights(np.ones((16, CLASSES))), "'w'|double|type"),
     "half weights": (lambda: weights(np.ones((16, CLASSES), np.float16)), "'w'|type"),
     "whole weights": (lambda: weights(np.ones((16, CLASSES), np.int8)), "'w'|type"),
-    "weights that are text": (lambda: weights(helper.make_tensor("w", TensorProto.STRING, [1], [b"x"])), "'w'|type"),
+    "weights that are text": (
+        lambda: weights(helper.make_tensor("w", TensorProto.STRING, [1], [b"x"])),
+        "'w'|type",
+    ),
     "weights of no type": (lambda: weights(tensor(kind=0, raw=bytes(192))), "w"),
     "weights of an unknown type": (lambda: weights(tensor(kind=9999, raw=bytes(192))), "w"),
     "weights in segments": (lambda: weights(_segmented()), "w"),
-}  # fmt: skip
+}
 
 
 def _segmented() -> onnx.TensorProto:
@@ -487,7 +523,7 @@ def _pair(first: onnx.NodeProto) -> tuple[onnx.NodeProto, ...]:
 
 def _chain(op: str, count: int) -> bytes:
     names = ["x", *(f"v{i}" for i in range(count - 1)), "h"]
-    return before(*(helper.make_node(op, [a], [b]) for a, b in zip(names, names[1:], strict=False)))
+    return before(*(helper.make_node(op, [a], [b]) for a, b in pairwise(names)))
 
 
 def _conv(channels: int = 1, kernel: tuple[int, int] = (3, 3), **attributes: Any) -> bytes:
@@ -499,16 +535,25 @@ def _transposed(**attributes: Any) -> bytes:
 
 
 BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
-    "Expand of a constant": (lambda: before(*_pair(node("Expand", ["o", "s"], "c")), o=1.0, s=[HUGE, HUGE]), "Expand|Add"),
+    "Expand of a constant": (
+        lambda: before(*_pair(node("Expand", ["o", "s"], "c")), o=1.0, s=[HUGE, HUGE]),
+        "Expand|Add",
+    ),
     "Expand of the image": (lambda: before(node("Expand", ["x", "s"]), s=[1, HUGE, HUGE, 4]), "Expand"),
     "Tile of a constant": (lambda: before(*_pair(node("Tile", ["o", "s"], "c")), o=ones(1), s=[2**40]), "Tile"),
     "Tile of the image": (lambda: before(node("Tile", ["x", "s"]), s=[1, 1, HUGE, HUGE]), "Tile"),
-    "ConstantOfShape": (lambda: before(*_pair(node("ConstantOfShape", ["s"], "c")), s=[HUGE, HUGE]), "ConstantOfShape"),
+    "ConstantOfShape": (
+        lambda: before(*_pair(node("ConstantOfShape", ["s"], "c")), s=[HUGE, HUGE]),
+        "ConstantOfShape",
+    ),
     "ConstantOfShape of gigabytes": (
-        lambda: before(*_pair(node("ConstantOfShape", ["s"], "c")), s=[2**14, 2**14]), "ConstantOfShape"
+        lambda: before(*_pair(node("ConstantOfShape", ["s"], "c")), s=[2**14, 2**14]),
+        "ConstantOfShape",
     ),
     "Range": (
-        lambda: before(*_pair(node("Range", ["a", "b", "d"], "c")), a=np.int64(0), b=np.int64(2**40), d=np.int64(1)),
+        lambda: before(
+            *_pair(node("Range", ["a", "b", "d"], "c")), a=np.int64(0), b=np.int64(2**40), d=np.int64(1)
+        ),
         "Range",
     ),
     "Range that never ends": (
@@ -516,61 +561,76 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
         "Range",
     ),
     "Pad of a constant": (
-        lambda: before(*_pair(node("Pad", ["o", "p"], "c")), o=ones(1), p=[2**39, 2**39]), "Pad"
+        lambda: before(*_pair(node("Pad", ["o", "p"], "c")), o=ones(1), p=[2**39, 2**39]),
+        "Pad",
     ),
     "Pad of the image": (lambda: before(node("Pad", ["x", "p"]), p=[0, 0, HUGE, HUGE, 0, 0, 0, 0]), "Pad"),
     "OneHot": (
-        lambda: before(*_pair(node("OneHot", ["i", "d", "v"], "c")), i=[1], d=np.int64(2**40), v=[0, 1]), "OneHot"
+        lambda: before(*_pair(node("OneHot", ["i", "d", "v"], "c")), i=[1], d=np.int64(2**40), v=[0, 1]),
+        "OneHot",
     ),
     "EyeLike": (
         lambda: before(node("ConstantOfShape", ["s"], "z"), *_pair(node("EyeLike", ["z"], "c")), s=[HUGE, HUGE]),
         "ConstantOfShape|EyeLike",
     ),
     "Concat, doubled 40 times": (lambda: before(*_doubling(40)), "double|Concat"),
-    "Resize": (
-        lambda: before(node("Resize", ["x", "", "s"], mode="nearest"), s=[1.0, 1.0, 1e6, 1e6]), "Resize"
-    ),
+    "Resize": (lambda: before(node("Resize", ["x", "", "s"], mode="nearest"), s=[1.0, 1.0, 1e6, 1e6]), "Resize"),
     "Resize to sizes": (
-        lambda: before(node("Resize", ["x", "", "", "s"], mode="nearest"), s=[1, 1, HUGE, HUGE]), "Resize"
+        lambda: before(node("Resize", ["x", "", "", "s"], mode="nearest"), s=[1, 1, HUGE, HUGE]),
+        "Resize",
     ),
     "a sum of two constants that broadcast": (
-        lambda: before(*_pair(node("Add", ["a", "b"], "c")), a=ones(2**18, 1), b=ones(1, 2**18)), "Add|graph|memory"
+        lambda: before(*_pair(node("Add", ["a", "b"], "c")), a=ones(2**18, 1), b=ones(1, 2**18)),
+        "Add|graph|memory",
     ),
-    "a product that broadcasts": (lambda: before(node("Mul", ["x", "o"]), o=ones(2**13, 1, 2**13, 1)[:, :, :1]), "Mul"),
+    "a product that broadcasts": (
+        lambda: before(node("Mul", ["x", "o"]), o=ones(2**13, 1, 2**13, 1)[:, :, :1]),
+        "Mul",
+    ),
     "ConvTranspose of huge strides": (lambda: _transposed(strides=[HUGE, HUGE]), "ConvTranspose"),
     "ConvTranspose with huge padding": (lambda: _transposed(output_padding=[2**40, 2**40]), "ConvTranspose"),
     "ConvTranspose to a huge shape": (lambda: _transposed(output_shape=[HUGE, HUGE]), "ConvTranspose"),
     "Conv with huge padding": (lambda: _conv(pads=[HUGE] * 4), "Conv"),
     "Conv with huge dilations": (lambda: _conv(dilations=[2**40, 2**40]), "Conv"),
     "MaxPool with huge padding": (
-        lambda: before(node("MaxPool", ["x"], kernel_shape=[2**40, 2**40], pads=[2**40 - 4] * 4)), "MaxPool"
+        lambda: before(node("MaxPool", ["x"], kernel_shape=[2**40, 2**40], pads=[2**40 - 4] * 4)),
+        "MaxPool",
     ),
     "AveragePool with a huge kernel": (
-        lambda: before(node("AveragePool", ["x"], kernel_shape=[2**40, 2**40])), "AveragePool"
+        lambda: before(node("AveragePool", ["x"], kernel_shape=[2**40, 2**40])),
+        "AveragePool",
     ),
     "Reshape to a trillion": (lambda: before(node("Reshape", ["x", "s"]), s=[-1, HUGE, HUGE]), "Reshape|shapes"),
-    "DepthToSpace of huge blocks": (lambda: before(node("DepthToSpace", ["x"], blocksize=2**20)), "DepthToSpace|shape"),
+    "DepthToSpace of huge blocks": (
+        lambda: before(node("DepthToSpace", ["x"], blocksize=2**20)),
+        "DepthToSpace|shape",
+    ),
     "a Gather of a billion indices": (
         lambda: before(
             node("ConstantOfShape", ["s"], "z", value=helper.make_tensor("v", TensorProto.INT64, [1], [0])),
-            node("Gather", ["x", "z"], axis=3), s=[2**30],
+            node("Gather", ["x", "z"], axis=3),
+            s=[2**30],
         ),
         "Gather|ConstantOfShape",
     ),
     "a chain of 20,000 nodes": (lambda: _chain("Relu", 20_000), "20002 nodes"),
-    "a product that overflows": (_subnormal_bomb, "."),
-    "ten thousand splits": (lambda: before(node("Split", ["x"], ["h", *(f"p{i}" for i in range(10**4))])), "Split"),
-}  # fmt: skip
+    "ten thousand splits": (
+        lambda: before(node("Split", ["x"], ["h", *(f"p{i}" for i in range(10**4))])),
+        "Split",
+    ),
+}
 
 
 # --- images that see each other, and nodes that mean nothing --------------------------------------------
 
 COUPLED: dict[str, tuple[Callable[[], bytes], str]] = {
     "the mean of the batch": (
-        lambda: before(node("ReduceMean", ["x"], "m", axes=[0]), node("Sub", ["x", "m"])), "ReduceMean"
+        lambda: before(node("ReduceMean", ["x"], "m", axes=[0]), node("Sub", ["x", "m"])),
+        "ReduceMean",
     ),
     "the largest of the batch": (
-        lambda: before(node("ReduceMax", ["x"], "m", axes=[0], keepdims=1), node("Sub", ["x", "m"])), "ReduceMax"
+        lambda: before(node("ReduceMax", ["x"], "m", axes=[0], keepdims=1), node("Sub", ["x", "m"])),
+        "ReduceMax",
     ),
     "Softmax over the batch": (lambda: before(node("Softmax", ["x"], axis=0)), "Softmax"),
     "LogSoftmax over the batch": (lambda: before(node("LogSoftmax", ["x"], axis=0)), "LogSoftmax"),
@@ -578,7 +638,8 @@ COUPLED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a turned batch": (lambda: before(node("Transpose", ["x"], perm=[1, 0, 2, 3])), "Transpose|batch of 2"),
     "a batch turned there and back": (
         lambda: before(
-            node("Transpose", ["x"], "t", perm=[3, 1, 2, 0]), node("GlobalAveragePool", ["t"], "g"),
+            node("Transpose", ["x"], "t", perm=[3, 1, 2, 0]),
+            node("GlobalAveragePool", ["t"], "g"),
             node("Add", ["x", "g"]),
         ),
         "Transpose|GlobalAveragePool|batch of 2",
@@ -587,33 +648,40 @@ COUPLED: dict[str, tuple[Callable[[], bytes], str]] = {
     "images cut in two": (lambda: before(node("Reshape", ["x", "s"]), s=[-1, 1, 2, 4]), "Reshape|Flatten|Gemm|f"),
     "Flatten of the batch": (lambda: before(node("Flatten", ["x"], axis=0)), "Flatten|batch of 2"),
     "the first image for all": (
-        lambda: before(node("Gather", ["x", "i"], "g", axis=0), node("Add", ["x", "g"]), i=[0]), "Gather"
+        lambda: before(node("Gather", ["x", "i"], "g", axis=0), node("Add", ["x", "g"]), i=[0]),
+        "Gather",
     ),
     "a slice of the batch": (
-        lambda: before(node("Slice", ["x", "a", "b", "d"], "g"), node("Add", ["x", "g"]), a=[0], b=[1], d=[0]), "Slice"
+        lambda: before(node("Slice", ["x", "a", "b", "d"], "g"), node("Add", ["x", "g"]), a=[0], b=[1], d=[0]),
+        "Slice",
     ),
     "a batch turned around": (
-        lambda: before(node("Slice", ["x", "a", "b", "d", "e"]), a=[-1], b=[-100], d=[0], e=[-1]), "Slice"
+        lambda: before(node("Slice", ["x", "a", "b", "d", "e"]), a=[-1], b=[-100], d=[0], e=[-1]),
+        "Slice",
     ),
     "a running sum over the batch": (lambda: before(node("CumSum", ["x", "a"]), a=np.int64(0)), "CumSum"),
     "padding of the batch": (lambda: before(node("Pad", ["x", "p"]), p=[1, 0, 0, 0, 0, 0, 0, 0]), "Pad"),
     "a batch twice": (lambda: before(node("Tile", ["x", "s"]), s=[2, 1, 1, 1]), "Tile"),
     "images against images": (
         lambda: before(
-            node("Flatten", ["x"], "a"), node("Transpose", ["a"], "t", perm=[1, 0]), node("MatMul", ["a", "t"]),
+            node("Flatten", ["x"], "a"),
+            node("Transpose", ["a"], "t", perm=[1, 0]),
+            node("MatMul", ["a", "t"]),
         ),
         "MatMul|Transpose|batch of 2",
     ),
-    "weights that differ by place in the batch": (lambda: before(node("Add", ["x", "c"]), c=ones(2, 1, 1, 1)), "Add"),
-    "the best of the batch": (
-        lambda: before(node("TopK", ["x", "k"], ["h", "i"], axis=0), k=[1]), "TopK"
+    "weights that differ by place in the batch": (
+        lambda: before(node("Add", ["x", "c"]), c=ones(2, 1, 1, 1)),
+        "Add",
     ),
+    "the best of the batch": (lambda: before(node("TopK", ["x", "k"], ["h", "i"], axis=0), k=[1]), "TopK"),
     "Einsum over the batch": (lambda: before(node("Einsum", ["x", "x"], equation="nchw,mchw->nmhw")), "Einsum"),
-}  # fmt: skip
+}
 
 _OTHER_OPERATORS = {
     "ArgMax": {}, "CumSum": {}, "Det": {}, "NonZero": {}, "IsNaN": {}, "Not": {}, "Sin": {}, "Hardmax": {},
-    "StringNormalizer": {}, "SequenceConstruct": {}, "Optional": {}, "OptionalGetElement": {}, "DynamicQuantizeLinear": {},
+    "StringNormalizer": {}, "SequenceConstruct": {}, "Optional": {}, "OptionalGetElement": {},
+    "DynamicQuantizeLinear": {},
     "ConvInteger": {}, "LSTM": {"hidden_size": 3}, "GRU": {"hidden_size": 3}, "RNN": {"hidden_size": 3},
     "NonMaxSuppression": {}, "Unique": {}, "Compress": {}, "GridSample": {}, "RoiAlign": {}, "BitwiseNot": {},
     "Shrink": {}, "MelWeightMatrix": {}, "DFT": {}, "STFT": {}, "SplitToSequence": {},
@@ -643,7 +711,8 @@ NONSENSE: dict[str, tuple[Callable[[], bytes], str]] = {
         "Gemm|NaN or inf",
     ),
     "turned images": (
-        lambda: changed(lambda m: m.graph.node[1].attribute.append(helper.make_attribute("transA", 1))), "Gemm|transA"
+        lambda: changed(lambda m: m.graph.node[1].attribute.append(helper.make_attribute("transA", 1))),
+        "Gemm|transA",
     ),
     "a negative variance": (
         lambda: before(
@@ -652,24 +721,30 @@ NONSENSE: dict[str, tuple[Callable[[], bytes], str]] = {
         "BatchNormalization|NaN",
     ),
     "a logarithm of negative numbers": (
-        lambda: before(node("Neg", ["x"], "n"), node("Sub", ["n", "c"], "m"), node("Log", ["m"]), c=1.0), "Log"
+        lambda: before(node("Neg", ["x"], "n"), node("Sub", ["n", "c"], "m"), node("Log", ["m"]), c=1.0),
+        "Log",
     ),
-    "a root of negative numbers": (lambda: before(node("Sub", ["x", "c"], "m"), node("Sqrt", ["m"]), c=2.0), "Sqrt"),
+    "a root of negative numbers": (
+        lambda: before(node("Sub", ["x", "c"], "m"), node("Sqrt", ["m"]), c=2.0),
+        "Sqrt",
+    ),
     "a division by an image": (lambda: before(node("Div", ["c", "x"]), c=1.0), "Div"),
     "whole numbers of an image": (lambda: before(node("Cast", ["x"], to=TensorProto.INT64)), "Cast"),
     "text of an image": (lambda: before(node("Cast", ["x"], to=TensorProto.STRING)), "Cast"),
     "halves of an image": (
-        lambda: before(node("Cast", ["x"], "t", to=TensorProto.FLOAT16), node("Cast", ["t"], to=1)), "Cast"
+        lambda: before(node("Cast", ["x"], "t", to=TensorProto.FLOAT16), node("Cast", ["t"], to=1)),
+        "Cast",
     ),
     "no inputs": (lambda: before(node("Relu", [])), "Relu"),
     "too many inputs": (lambda: before(node("Relu", ["x", "x", "x"])), "Relu"),
     "a line forged in a name": (
-        lambda: before(helper.make_node("Sin", ["x"], ["h"], name="a'\n2026 INFO goodcert: model served")), "Sin"
+        lambda: before(helper.make_node("Sin", ["x"], ["h"], name="a'\n2026 INFO goodcert: model served")),
+        "Sin",
     ),
     "a name of megabytes": (lambda: before(helper.make_node("Sin", ["x"], ["h"], name="n" * 2**24)), "nnnn"),
     "one class": (lambda: weights(ones(16, 1)), "output shape|y"),
     "a hundred thousand classes": (lambda: weights(ones(16, 10**5)), "output shape|y"),
-}  # fmt: skip
+}
 
 
 def _twice() -> bytes:

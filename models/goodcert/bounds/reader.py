@@ -78,9 +78,6 @@ def _require_finite(name: str, value: torch.Tensor, readers: str = "") -> None:
 def _check_model(model: onnx.ModelProto) -> None:
     if len(model.graph.node) > MAX_NODES:
         raise Unsupported(f"{len(model.graph.node)} nodes, expected at most {MAX_NODES}")
-    for position, node in enumerate(model.graph.node):
-        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
-            raise Unsupported(f"node {node.name or f'#{position}'!r} ({node.op_type}): ONNX has no such operator")
     for init in model.graph.initializer:
         if init.data_location == onnx.TensorProto.EXTERNAL:
             raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
@@ -142,6 +139,8 @@ _TYPES = {number: name for name, number in onnx.TensorProto.DataType.items()}
 
 def _check_node(proto: onnx.NodeProto, position: int) -> None:
     name = proto.name or f"#{position}"
+    if proto.domain in ("", "ai.onnx") and not onnx.defs.has(proto.op_type):
+        raise Unsupported(f"node {name!r} ({proto.op_type}): ONNX has no such operator")
     if proto.domain not in ("", "ai.onnx"):
         raise Unsupported(f"node {name!r} ({proto.op_type}): domain {proto.domain!r}, expected the standard one")
     if any(attribute.type in _GRAPHS for attribute in proto.attribute):

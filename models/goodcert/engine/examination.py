@@ -1,7 +1,8 @@
-"""The process in which model files from strangers are examined: `python -m goodcert.engine.examination BYTES SECONDS`.
+"""The process in which model files from strangers are examined: `python -m goodcert.engine.examination`.
 
-Asked on its standard input with a line of JSON, {"model": length, "sidecar": length or null}, and so many bytes, it
-answers with a line of JSON, {"sha256": of the model, "refused": reason or null}. Every file has a fork of its own.
+Its arguments are the limits, in bytes and seconds. Asked on its standard input with a line of JSON,
+{"model": length, "sidecar": length or null}, and so many bytes, it answers with a line of JSON,
+{"sha256": of the model, "refused": reason or null}. Every file has a fork of its own.
 """
 
 import gc
@@ -102,7 +103,9 @@ def reason(model: bytes, sidecar: bytes | None, limits: Limits) -> str | None:
     except (ArtifactError, EngineError) as error:
         return _without_allocators(str(error), limits)
     except (MemoryError, RecursionError) as error:
-        return f"it exhausted its memory or stack ({type(error).__name__}): expected at most {_mebibytes(limits)} MiB"
+        return (
+            f"it exhausted its memory or stack ({type(error).__name__}): expected at most {_mebibytes(limits)} MiB"
+        )
     return None
 
 

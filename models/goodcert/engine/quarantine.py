@@ -1,9 +1,9 @@
 """Model files from strangers are read first in a process that may die of it.
 
 The process (examination.py) is started with no secrets in its environment, imports what it needs once, and forks
-for every file: the fork has limits on memory and on processor time, reads the bytes, and makes the graph that would
-be bounded. What it says comes back as JSON over a pipe, with the hash of the bytes that it was about. The caller
-then loads those very bytes, on which the same code has already ended well, within known limits.
+for every file: the fork has limits on memory and on processor time, reads the bytes, makes the graph that would be
+bounded, and bounds it. What it says comes back as JSON over a pipe, with the hash of the bytes it was about. The
+caller then loads those very bytes, on which the same code has already ended well.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ MOST_REASON = 400
 """Characters of a reason that are passed on."""
 
 PATIENCE = 6
-"""By the clock an examination may take so many times its processor time: a busy machine refuses no good model."""
+"""By the clock an examination may take so many times its processor time."""
 
 _START_SECONDS = 120.0
 """To import PyTorch and ONNX Runtime on a busy machine."""
@@ -32,9 +32,9 @@ _START_SECONDS = 120.0
 class Limits:
     """What one file may take.
 
-    memory_bytes: of address space beyond what importing PyTorch and ONNX Runtime takes (0.7 GiB, of which a quarter
-    of a GiB is resident). The networks of the paper take 0.5 GiB (L) and 1 GiB (XL); a bomb takes whatever it gets.
-    Linux alone enforces it. seconds: of processor time.
+    memory_bytes: of address space beyond what importing PyTorch and ONNX Runtime takes (0.7 GiB, 0.25 GiB of it
+    resident): what the larger networks of the paper need. Linux alone enforces it. seconds: of processor time, so
+    that a busy machine refuses no good model.
     """
 
     memory_bytes: int = 2**30
@@ -44,7 +44,7 @@ class Limits:
 class Quarantine:
     """Examines files, one at a time; the process starts with the first and ends with the `with` block."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008  frozen
+    def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +74,8 @@ class Quarantine:
         watch = Timer(_START_SECONDS + (PATIENCE + 1) * self._limits.seconds, process.kill)
         watch.start()
         try:
-            assert process.stdin and process.stdout
+            assert process.stdin is not None  # noqa: S101  both pipes were asked for
+            assert process.stdout is not None  # noqa: S101
             process.stdin.write(json.dumps(head).encode() + b"\n" + model + (sidecar or b""))
             process.stdin.flush()
             answer = json.loads(process.stdout.readline(2**16))
@@ -87,7 +88,7 @@ class Quarantine:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own module, our own numbers
                 [sys.executable, "-P", "-m", "goodcert.engine.examination", *self._arguments()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -15,14 +15,17 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 
+from goodcert.engine.quarantine import Limits as QuarantineLimits
+from goodcert.engine.quarantine import Quarantine
 from goodcert.serve import schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import Certifier
+from goodcert.serve.loading import Loader
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
-from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
+from goodcert.serve.repository import MakeBatcher, Repository
 from goodcert.serve.routes import router
 from goodcert.serve.security import Security
 from goodcert.serve.service import Service
@@ -81,18 +84,30 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loader = Loader(
-            make_engine or _engine_compile(), settings.device, settings.threads, *_batchers(settings, metrics)
-        )
-        repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
+        loader = _loader(settings, make_engine, metrics)
+        repository = await asyncio.to_thread(Repository.open, settings.models or _zoo(), loader)
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         app.state.service = Service(settings, repository, certifier, metrics, answers)
-        yield
+        async with repository.polled(settings.model_poll_seconds):
+            yield
         await repository.close()
         certifier.close()
 
     return lifespan
+
+
+def _loader(settings: Settings, make_engine: Compile | None, metrics: Metrics) -> Loader:
+    """The models that ship were installed with the code that reads them; those of a folder may be anybody's."""
+    limits = QuarantineLimits(settings.model_check_memory_bytes, settings.model_check_seconds)
+    return Loader(
+        make_engine or _engine_compile(),
+        settings.device,
+        settings.threads,
+        *_batchers(settings, metrics),
+        quarantine=partial(Quarantine, limits) if settings.models and make_engine is None else None,
+        most_bytes=limits.memory_bytes,
+    )
 
 
 def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBatcher]:
@@ -111,18 +126,20 @@ def _describe(repository: Repository, metrics: Metrics) -> None:
     """Set the metrics that say what is running, and those that are read off it at every scrape."""
     metrics.build_info[schemas.build_labels()].set(1)
     for name in repository.names:
-        metrics.queue_items[name,].set_function(partial(_waiting, repository.versions(name)))
+        metrics.queue_items[name,].set_function(partial(_waiting, repository, name))
     for model in repository.all():
         metrics.model_info[model.name, model.version, model.sha256, model.metadata.method].set(1)
-        metrics.model_ready[model.name, model.version].set_function(partial(_is_sound, model))
+        metrics.model_ready[model.name, model.version].set_function(
+            partial(_is_sound, repository, model.name, model.version)
+        )
 
 
-def _waiting(versions: list[ServedModel]) -> int:
-    return sum(len(batcher) for model in versions for batcher in model.batchers)
+def _waiting(repository: Repository, name: str) -> int:
+    return sum(len(batcher) for model in repository.all() if model.name == name for batcher in model.batchers)
 
 
-def _is_sound(model: ServedModel) -> float:
-    return float(model.sound)
+def _is_sound(repository: Repository, name: str, version: str) -> float:
+    return float(any(m.sound for m in repository.all() if (m.name, m.version) == (name, version)))
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.
