@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from goodcert.engine.quarantine import Limits as QuarantineLimits
+from goodcert.engine.quarantine import Quarantine
 from goodcert.serve import records, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.callers import Callers
@@ -21,13 +23,14 @@ from goodcert.serve.exposition import Exposition
 from goodcert.serve.front import Front
 from goodcert.serve.hot_path import HotPath
 from goodcert.serve.lifecycle import Lifecycle
+from goodcert.serve.loading import Loader
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import Loader, MakeBatcher
+from goodcert.serve.repository import MakeBatcher, Repository
 from goodcert.serve.routes import router
 from goodcert.serve.security import Security, admit, keyring
 from goodcert.serve.service import Service
@@ -88,10 +91,8 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loader = Loader(
-            make_engine or _engine_compile(), settings.device, settings.threads, *_batchers(settings, metrics)
-        )
-        repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
+        loader = _loader(settings, make_engine, metrics)
+        repository = await asyncio.to_thread(Repository.open, settings.models or _zoo(), loader)
         vitals = Vitals(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         exposition = Exposition(metrics.registry, vitals.refresh)
@@ -100,13 +101,27 @@ def _lifespan(
             app.state.service = Service(
                 settings, repository, certifier, exposition, answers, lifecycle, callers, departure
             )
-            async with vitals.every_second(), _grpc(app, settings, answers):
+            polled = repository.polled(settings.model_poll_seconds)
+            async with polled, vitals.every_second(), _grpc(app, settings, answers):
                 yield
             await repository.close()
             certifier.close()
             callers.close()
 
     return lifespan
+
+
+def _loader(settings: Settings, make_engine: Compile | None, metrics: Metrics) -> Loader:
+    """The models that ship were installed with the code that reads them; those of a folder may be anybody's."""
+    limits = QuarantineLimits(settings.model_check_memory_bytes, settings.model_check_seconds)
+    return Loader(
+        make_engine or _engine_compile(),
+        settings.device,
+        settings.threads,
+        *_batchers(settings, metrics),
+        quarantine=partial(Quarantine, limits) if settings.models and make_engine is None else None,
+        most_bytes=limits.memory_bytes,
+    )
 
 
 @asynccontextmanager

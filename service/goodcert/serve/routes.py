@@ -115,7 +115,7 @@ async def certify_with_version(request: Request, model: str, version: str) -> Re
 
 @router.get("/v1/models", responses=schemas.ok(schemas.ModelsBody))
 async def list_models(request: Request) -> Response:
-    """Every model found at start: served, out of service, or refused with the reason."""
+    """Every model in the folder: served, out of service, or refused with the reason."""
     return _json(schemas.models_body(service_of(request).repository))
 
 

@@ -171,7 +171,7 @@ async def _repository(call: Call, rest: list[str]) -> Reply:
             return _json(descriptions.index(call.service.repository, ready_only))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
-            repository = admin.admin_of(call.service)
+            repository = admin.changeable(call.service)
             await (admin.load if verb == "load" else admin.unload)(repository, name, await call.body())
             return _json({})
     raise HTTPException(404)
