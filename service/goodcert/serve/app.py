@@ -1,6 +1,7 @@
 """The application: its parts put together, opened at start, closed at the end."""
 
 import asyncio
+import gc
 import logging
 import math
 import signal
@@ -10,10 +11,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve import schemas
 from goodcert.serve.batching import Batcher, Limits
@@ -44,7 +47,7 @@ def create_app(
     """
     metrics = Metrics(registry or CollectorRegistry())
     answers = Answers(metrics.count_problem)
-    app = FastAPI(
+    app = _App(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
         version=schemas.version(),
@@ -60,6 +63,20 @@ def create_app(
     # Added last, so outermost: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
     return app
+
+
+class _App(FastAPI):
+    """The framework with our middleware around it and not inside: a plain request then never enters it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._outermost: ASGIApp = super().__call__
+
+    def add_middleware(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # type: ignore[override]
+        self._outermost = middleware(self._outermost, **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._outermost(scope, receive, send)
 
 
 def serve(settings: Settings) -> None:
@@ -91,6 +108,9 @@ def _lifespan(
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         callers = Callers()
+        # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.
+        gc.collect()
+        gc.freeze()
         app.state.service = Service(settings, repository, certifier, metrics, answers, callers)
         yield
         await repository.close()

@@ -41,10 +41,11 @@ class HotPath:
         await _send_json(body, send)
 
 
-async def _certify(service: Service, request: Asked, receive: Receive) -> bytes:
-    upload = await read_body(receive, request.deadline)
-    work = service.certifier.certify(upload, request.model, request.question, request.deadline)
-    certificate = await service.callers.attend(receive, work)
+async def _certify(service: Service, about: Asked, receive: Receive) -> bytes:
+    with service.callers.attend(receive, about.deadline) as call:
+        upload = await read_body(receive)
+        call.has_body()
+        certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
     return orjson.dumps(await service.issue(certificate))
 
 

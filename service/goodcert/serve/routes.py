@@ -147,8 +147,10 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
     """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
     service = service_of(request)
     about = asked(service, request.scope, name, version)
-    body = await read_body(request.receive, about.deadline)
-    return _json(await service.callers.attend(request.receive, _answer(request, service, about, body)))
+    with service.callers.attend(request.receive, about.deadline) as call:
+        body = await read_body(request.receive)
+        call.has_body()
+        return _json(await _answer(request, service, about, body))
 
 
 async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> dict[str, Any]:

@@ -191,7 +191,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "threshold": model.metadata.threshold,
         "verdict": certificate.verdict.value,
         "certified_radius": certificate.certified_radius,
-        "issued_at": certificate.issued_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "issued_at": certificate.issued_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "engine": _engine_body(model),
     }
 
