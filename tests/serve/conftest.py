@@ -30,7 +30,8 @@ HEIGHT, WIDTH, CLASSES = 4, 6, 3
 class FakeEngine:
     """A linear classifier in float64 whose bounds are exact up to a stated slack.
 
-    gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs.
+    gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs; points:
+    what was in them.
     break_guarantee: answer with a bound below the confidence. fail: raise. slack: how much looser the margins of
     ibp are than those of crown. crown_gate, crown_entered: the same for crown. crowned: how many images it had.
     """
@@ -41,6 +42,7 @@ class FakeEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
+    points: list[np.ndarray] = field(default_factory=list)
     break_guarantee: bool = False
     fail: bool = False
     methods: tuple[str, ...] = ("ibp", "crown")
@@ -62,6 +64,7 @@ class FakeEngine:
             assert self.crown_gate.wait(30), "the test never opened the gate of crown"
         else:
             self.batches.append(len(ball.point))
+            self.points.append(ball.point)
             self.entered.set()
             assert self.gate.wait(30), "the test never opened the gate"
         if self.fail:

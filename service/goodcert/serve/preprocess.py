@@ -12,9 +12,8 @@ What remains is the one division N / D, whose result is at most 1 and errs by at
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +33,7 @@ T = TypeVar("T", bound=np.generic)
 Scope = Literal["upload", "model_input"]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """One image as the engine takes it: the ball, (C, H, W), and what its certificate covers."""
 
     ball: Ball | ByteBall
