@@ -1,6 +1,7 @@
 """Fakes and helpers for the tests of the service: a numpy engine, small model files, a real server."""
 
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -28,8 +29,9 @@ class FakeEngine:
     """A linear classifier in float64 whose bounds are exact up to a stated slack.
 
     gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs.
-    break_guarantee: answer with a bound below the confidence. fail: raise. slack: how much looser the margins of
-    ibp are than those of crown. crown_gate, crown_entered: the same for crown. crowned: how many images it had.
+    break_guarantee: answer with a bound below the confidence. sabotage: changes every answer. fail: raise.
+    slack: how much looser the margins of ibp are than those of crown. crown_gate, crown_entered: the same for
+    crown. crowned: how many images it had.
     """
 
     classes: int
@@ -39,6 +41,7 @@ class FakeEngine:
     entered: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
     break_guarantee: bool = False
+    sabotage: Callable[[Certificates], Certificates] | None = None
     fail: bool = False
     methods: tuple[str, ...] = ("ibp", "crown")
     slack: float = 0.0
@@ -64,7 +67,8 @@ class FakeEngine:
         if self.fail:
             raise RuntimeError("secret text of the engine")
         arrays = (array.reshape(len(array), -1).astype(np.float64) for array in ball)
-        return self._certificates(*arrays, method)
+        certificates = self._certificates(*arrays, method)
+        return self.sabotage(certificates) if self.sabotage else certificates
 
     def _certificates(self, point, lower, upper, method):
         logits = self._affine(point, self._weights)

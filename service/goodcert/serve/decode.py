@@ -12,6 +12,11 @@ from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
+# Each scan of a JPEG is a walk over the whole image: a thousand of them, 100 KB of file, take minutes. Encoders make ten;
+# the others are for previews in the metadata and for chance.
+MOST_SCANS = 50
+_SCAN = b"\xff\xda"
+
 # Alpha is dropped, not blended: the colour below it is what the file stores. For the same reason an
 # orientation in the EXIF data turns nothing.
 _GREY = frozenset({"1", "L", "LA"})
@@ -49,6 +54,8 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
         raise NotAnImage
     if image.width * image.height > max_pixels:
         raise TooManyPixels
+    if image.format in ("JPEG", "MPO") and data.count(_SCAN) > MOST_SCANS:
+        raise NotAnImage
     # A JPEG with several pictures in it comes back as format MPO.
     if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:
         raise SeveralFrames
