@@ -1,5 +1,6 @@
 """Fakes and helpers for the tests of the service: a numpy engine, small model files, a real server."""
 
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from onnx import helper
 from PIL import Image
 from prometheus_client import CollectorRegistry
@@ -19,6 +21,7 @@ from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
 from goodcert.serve import listening
 from goodcert.serve.app import create_app
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.settings import Settings
 
 HEIGHT, WIDTH, CLASSES = 4, 6, 3
@@ -241,6 +244,8 @@ class Running:
     port: int
     engines: list[FakeEngine]
     registry: CollectorRegistry
+    lifecycle: Lifecycle
+    app: FastAPI
 
     def certify(self, body, path="/v1/models/tiny/certify", content_type="image/png", **options):
         headers = {"Content-Type": content_type} | options.pop("headers", {})
@@ -251,7 +256,16 @@ class Running:
         return self.client.post(path, files=files, **options)
 
     def metric(self, name, **labels):
+        self.client.get("/metrics")  # gauges are read off when they are asked for
         return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def free_port():
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -264,14 +278,15 @@ def start(tmp_path, write_model, fake_compile):
         if not root.exists():
             write_model(root)
         registry = CollectorRegistry()
+        lifecycle = Lifecycle()
         settings = Settings(models=root, **settings)
-        app = create_app(settings, compile=fake_compile, registry=registry)
+        app = create_app(settings, compile=fake_compile, registry=registry, lifecycle=lifecycle)
         scheme = "https" if settings.tls_certificate else "http"
         with (
             _running(app, settings) as port,
             httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=verify) as client,
         ):
-            yield Running(client, port, fake_compile.engines, registry)
+            yield Running(client, port, fake_compile.engines, registry, lifecycle, app)
 
     return start_it
 

@@ -26,7 +26,9 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadPriority
 │   ├── BadRadius
+│   ├── BadTimeout
 │   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
@@ -35,6 +37,7 @@ ServeError
 │   ├── NotReady
 │   ├── UnknownModel
 │   └── UnsoundModel
+├── CallerGone
 ├── Overload
 │   ├── DeadlineExceeded
 │   ├── RetryLater
@@ -147,15 +150,23 @@ class WrongSize(ImageRefused):
 
 
 class QueryRefused(ServeError):
-    """The query asks for something that cannot be."""
+    """The query, or a header beside it, asks for something that cannot be."""
 
 
 class BadEpsilon(QueryRefused):
     """Epsilon is no decimal number in [0, 1]."""
 
 
+class BadPriority(QueryRefused):
+    """The priority is not one the service has."""
+
+
 class BadRadius(QueryRefused):
     """Whether the certified radius is asked for is neither true nor false."""
+
+
+class BadTimeout(QueryRefused):
+    """The time that a request may take is no positive whole number of milliseconds."""
 
 
 class CrownUnavailable(QueryRefused):
@@ -188,6 +199,10 @@ class UnknownModel(ModelUnavailable):
 
 class UnsoundModel(ModelUnavailable):
     """The model broke its guarantee earlier and is out of service until it is loaded again."""
+
+
+class CallerGone(ServeError):
+    """The caller hung up before the answer: nobody reads it, but the log and the metrics do."""
 
 
 class Overload(ServeError):

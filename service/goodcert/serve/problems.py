@@ -113,7 +113,16 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BadEpsilon: Problem(
         422, "bad_epsilon", "Bad epsilon", "Give epsilon as one plain decimal in [0, 1], such as 0.3."
     ),
+    errors.BadPriority: Problem(
+        422, "bad_priority", "Bad priority", "Give X-Priority as monitor or bulk, or leave it out."
+    ),
     errors.BadRadius: Problem(422, "bad_radius", "Bad radius", "Give radius as true or false."),
+    errors.BadTimeout: Problem(
+        422,
+        "bad_timeout",
+        "Bad timeout",
+        "Give the time that the request may take as a positive whole number of milliseconds.",
+    ),
     errors.CrownUnavailable: Problem(
         422,
         "crown_unavailable",
@@ -128,6 +137,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     ),
     errors.UnknownParameter: Problem(
         422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon, method and radius."
+    ),
+    errors.CallerGone: Problem(
+        499, "caller_gone", "Caller gone", "The caller hung up before the answer; only metrics and logs see this."
     ),
     errors.KeyBusy: Problem(
         429,

@@ -24,7 +24,7 @@ from goodcert.serve.problems import Answers
 from goodcert.serve.settings import Settings, SettingsError
 
 # Everything else, metrics included, needs a key where keys are configured.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/health/started", "/docs", "/openapi.json"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ASKING = ("/certify", "/infer")
 # These say something here; all others are the handlers' business.

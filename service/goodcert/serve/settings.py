@@ -43,15 +43,19 @@ class Settings(BaseSettings):
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
-    threads: int | None = Field(None, ge=1, description="Threads of the engine; by default it decides.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of the engine of a process; by default the cores, divided among the workers.",
+    )
     max_batch: int = Field(64, ge=1, le=4096, description="Most images in one run of the engine.")
     max_queue_items: int = Field(
-        1024, ge=1, description="Most images waiting per model; more are refused with 503."
+        1024, ge=1, description="Most images waiting per model and process; more are refused with 503."
     )
     max_queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of prepared images waiting per model; more are refused with 503.",
+        description="Most bytes of prepared images waiting per model and process; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
     max_bytes_in_flight: int = Field(
@@ -108,6 +112,34 @@ class Settings(BaseSettings):
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
     )
+
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that share the port. Each has its own engine, queues and limits; a GPU holds every "
+        "model once per process.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="A port of its own for `/metrics`, which asks for no key and costs requests nothing.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of `metrics_port`.")
+    drain_ms: int = Field(
+        0,
+        ge=0,
+        description="Milliseconds between the signal to end, which turns readiness to 503, and refusing requests: "
+        "the time that balancers need to look away.",
+    )
+    grace_ms: int = Field(
+        15_000,
+        ge=1,
+        description="Most milliseconds from the signal to end to the end; what is unanswered then is broken off.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
+    access_log: bool = Field(False, description="Whether every request gets a line in the log.")
 
     @field_validator("api_keys", mode="before")
     @classmethod
