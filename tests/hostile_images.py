@@ -99,9 +99,12 @@ def lying_pngs() -> Hostile:
     sizes = (0, 1, 7, 65535, 2**31 - 1, 2**31, 2**32 - 1)
     for width, height in product(sizes, sizes):
         yield f"png of {width} x {height}", png(width, height)
-    for depth, colour, interlace in product((0, 1, 2, 3, 4, 8, 16, 32, 255), (0, 1, 2, 3, 4, 5, 6, 7, 255), (0, 1, 9)):
-        yield f"png of depth {depth}, colour {colour}, interlace {interlace}", png(
-            depth=depth, colour=colour, interlace=interlace
+    for depth, colour, interlace in product(
+        (0, 1, 2, 3, 4, 8, 16, 32, 255), (0, 1, 2, 3, 4, 5, 6, 7, 255), (0, 1, 9)
+    ):
+        yield (
+            f"png of depth {depth}, colour {colour}, interlace {interlace}",
+            png(depth=depth, colour=colour, interlace=interlace),
         )
     for entries in (0, 1, 255, 257, 10_000):
         palette = chunk(b"PLTE", bytes(3 * entries))
@@ -163,10 +166,17 @@ def bombs() -> Hostile:
     jpeg = encode(Image.new("RGB", (4000, 4000)), "JPEG", progressive=True, quality=1)
     yield "jpeg of 16 megapixels, progressive", jpeg
     yield "jpeg of 16 megapixels, in a thousand scans", _scans(jpeg, 1000)
+    yield "jpeg with a megabyte of nothing", jpeg[:2] + b"\xff" * 2**20 + jpeg[2:]
+    yield "jpeg with a megabyte of junk", jpeg[:2] + bytes(2**20) + jpeg[2:]
+    yield "png 16384 wide", png(16_384, 1, data=zlib.compress(bytes(16_385)))
+    yield "bmp of runs of one pixel", _runs(b"\1\7" * 10**6)
     yield "jpeg with 30000 comments", b"\xff\xd8" + b"\xff\xfe\0\4ab" * 30_000 + encode(picture("L"), "JPEG")[2:]
-    yield "webp of 16 megapixels", encode(Image.new("RGB", (4000, 4000)), "WEBP", lossless=True, quality=0, method=0)
+    yield (
+        "webp of 16 megapixels",
+        encode(Image.new("RGB", (4000, 4000)), "WEBP", lossless=True, quality=0, method=0),
+    )
     yield "bmp of 16 megapixels", encode(Image.new("1", (4000, 4000)), "BMP")
-    yield "bmp of runs", _runs()
+    yield "bmp of jumps", _runs(b"\0\2\1\1" * 10_000)
 
 
 def _scans(jpeg: bytes, times: int) -> bytes:
@@ -175,11 +185,13 @@ def _scans(jpeg: bytes, times: int) -> bytes:
     return jpeg[:-2] + jpeg[last:-2] * times + jpeg[-2:]
 
 
-def _runs() -> bytes:
-    """A BMP of 4000 x 4000 in run-length code that is all jumps."""
+def _runs(code: bytes) -> bytes:
+    """A BMP of 4000 x 4000 in run-length code."""
     header = struct.pack("<IiiHHIIiiII", 40, 4000, 4000, 1, 8, 1, 0, 0, 0, 256, 0)
-    body = bytes(1024) + b"\0\2\1\1" * 10_000 + b"\0\1"
-    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(body), 0, 0, 14 + len(header) + 1024) + header + body
+    body = bytes(1024) + code + b"\0\1"
+    return (
+        b"BM" + struct.pack("<IHHI", 14 + len(header) + len(body), 0, 0, 14 + len(header) + 1024) + header + body
+    )
 
 
 def polyglots() -> Hostile:
@@ -217,7 +229,10 @@ def metadata() -> Hostile:
         yield f"{kind} turned by {orientation}", encode(picture("RGB"), kind, exif=exif)
     for size, kind in product((0, 1, 7, 60_000), plain):
         rest = bytes(size)
-        yield f"{kind} with {size} bytes of broken exif", encode(picture("RGB"), kind, exif=b"Exif\0\0II*\0" + rest)
+        yield (
+            f"{kind} with {size} bytes of broken exif",
+            encode(picture("RGB"), kind, exif=b"Exif\0\0II*\0" + rest),
+        )
         yield f"{kind} with {size} bytes of profile", encode(picture("RGB"), kind, icc_profile=b"\x01" + rest)
     loop = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x8769, 4, 1, 8, 8)
     yield "jpeg with exif that points at itself", encode(picture("RGB"), "JPEG", exif=loop)

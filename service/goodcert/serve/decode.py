@@ -9,13 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.serve.parts import too_many
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
-# Each scan of a JPEG is a walk over the whole image: a thousand of them, 100 KB of file, take minutes. Encoders make ten;
-# the others are for previews in the metadata and for chance.
-MOST_SCANS = 50
-_SCAN = b"\xff\xda"
+# The longest side a WebP can have: longer ones would need large weights for a resize.
+MOST_SIDE = 16_383
 
 # Alpha is dropped, not blended: the colour below it is what the file stores. For the same reason an
 # orientation in the EXIF data turns nothing.
@@ -43,6 +42,8 @@ class Decoded:
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header only. Raises NotAnImage, SeveralFrames or TooManyPixels."""
+    if too_many(data):
+        raise NotAnImage
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -52,10 +53,8 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     # The standard puts the header first, Pillow does not insist, and _loses_depth reads it there.
     if image.format == "PNG" and data[12:16] != b"IHDR":
         raise NotAnImage
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MOST_SIDE:
         raise TooManyPixels
-    if image.format in ("JPEG", "MPO") and data.count(_SCAN) > MOST_SCANS:
-        raise NotAnImage
     # A JPEG with several pictures in it comes back as format MPO.
     if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:
         raise SeveralFrames
