@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -32,8 +33,9 @@ class FakeEngine:
 
     gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs; points:
     what was in them.
-    break_guarantee: answer with a bound below the confidence. fail: raise. slack: how much looser the margins of
-    ibp are than those of crown. crown_gate, crown_entered: the same for crown. crowned: how many images it had.
+    break_guarantee: answer with a bound below the confidence. sabotage: changes every answer. fail: raise.
+    slack: how much looser the margins of ibp are than those of crown. crown_gate, crown_entered: the same for
+    crown. crowned: how many images it had.
     """
 
     classes: int
@@ -44,6 +46,7 @@ class FakeEngine:
     batches: list[int] = field(default_factory=list)
     points: list[np.ndarray] = field(default_factory=list)
     break_guarantee: bool = False
+    sabotage: Callable[[Certificates], Certificates] | None = None
     fail: bool = False
     methods: tuple[str, ...] = ("ibp", "crown")
     slack: float = 0.0
@@ -70,7 +73,8 @@ class FakeEngine:
         if self.fail:
             raise RuntimeError("secret text of the engine")
         arrays = (array.reshape(len(array), -1).astype(np.float64) for array in ball)
-        return self._certificates(*arrays, method)
+        certificates = self._certificates(*arrays, method)
+        return self.sabotage(certificates) if self.sabotage else certificates
 
     def _certificates(self, point, lower, upper, method):
         logits = self._affine(point, self._weights)

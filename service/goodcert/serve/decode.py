@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.serve.parts import too_many
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+# The longest side a WebP can have: longer ones would need large weights for a resize.
+MOST_SIDE = 16_383
 
 # Alpha is dropped, not blended: the colour below it is what the file stores. For the same reason an
 # orientation in the EXIF data turns nothing.
@@ -37,6 +41,8 @@ class Decoded(NamedTuple):
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header only. Raises NotAnImage, SeveralFrames or TooManyPixels."""
+    if too_many(data):
+        raise NotAnImage
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -46,7 +52,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     # The standard puts the header first, Pillow does not insist, and _loses_depth reads it there.
     if image.format == "PNG" and data[12:16] != b"IHDR":
         raise NotAnImage
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MOST_SIDE:
         raise TooManyPixels
     # A JPEG with several pictures in it comes back as format MPO.
     if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:
