@@ -14,9 +14,10 @@ from urllib.parse import unquote
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message
 
-from goodcert.serve.errors import BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
+from goodcert.serve.errors import BadInference, BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.messages import SERVICE, calls
 from goodcert.serve.protocol.requests import HEADER_LENGTH
@@ -74,15 +75,13 @@ class Gateway:
             SERVICE,
             {
                 name: grpc.stream_unary_rpc_method_handler(
-                    partial(self._serve, name),
-                    request_deserializer=request.FromString,
-                    response_serializer=response.SerializeToString,
+                    partial(self._serve, name), response_serializer=response.SerializeToString
                 )
-                for name, (request, response) in calls().items()
+                for name, (_, response) in calls().items()
             },
         )
 
-    async def _serve(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+    async def _serve(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         try:
             return await self._answer(name, messages, context)
         except Refused as refused:
@@ -92,11 +91,11 @@ class Gateway:
             own = str(error) if isinstance(error, ProtocolRefused) else ""
             await context.abort(_CODES[problem["status"]], own or problem["detail"])
 
-    async def _answer(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+    async def _answer(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         headers = _headers(context.invocation_metadata())
         if name not in _OPEN:
             self._admit(headers)
-        ask = ASKS[name](await self._read(messages))
+        ask = ASKS[name](_parsed(name, await self._read(messages)))
         told = await _asked(self._app, _scope(ask, headers, context.peer()), ask.body)
         if told.status == _NOT_READY and name.endswith("Ready"):
             return calls()[name][1](ready=False)
@@ -104,7 +103,7 @@ class Gateway:
             _refuse(told)
         return TELLS[name](told)
 
-    async def _read(self, messages: AsyncIterator[Any]) -> Any:
+    async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
         try:
             async with asyncio.timeout(self._read_seconds):
                 return await anext(messages)
@@ -134,6 +133,13 @@ async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncItera
         yield bound
     finally:
         await server.stop(settings.request_timeout_ms / 1000)
+
+
+def _parsed(name: str, data: bytes) -> Any:
+    try:
+        return calls()[name][0].FromString(data)
+    except DecodeError as error:
+        raise BadInference("the message is not one of the protocol") from error
 
 
 def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from goodcert.bounds.ball import Ball, around, around_bytes
+from goodcert.bounds.ball import Ball, around_bytes, around_reals
 from goodcert.serve.certify import INLINE_BYTES, Question
 from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
 from goodcert.serve.preprocess import Prepared
@@ -78,10 +78,10 @@ async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float,
 
 
 def _around(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float) -> Ball:
-    """uint8 means k/255, float32 means itself: the same numbers as `Engine.certify` makes."""
+    """uint8 means k/255, float32 in [0, 1] means itself: the same numbers as `Engine.certify` makes."""
     if pixels.dtype == np.uint8:
         return around_bytes(pixels.astype(np.uint8, copy=False), epsilon)
-    return around(pixels, epsilon)
+    return around_reals(pixels.astype(np.float64), epsilon)
 
 
 async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:

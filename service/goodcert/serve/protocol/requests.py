@@ -1,7 +1,6 @@
 """From the body of an infer request to what is asked: JSON, the binary extension, or one raw image."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, cast, get_args
 from urllib.parse import parse_qsl
@@ -21,6 +20,8 @@ INPUT = "images"
 DATATYPES = (*tensors.NUMERIC, "BYTES")
 _METHODS: tuple[str, ...] = get_args(Method)
 
+_ALL = {binary: tuple(Requested(name, binary) for name in COLUMNS) for binary in (False, True)}
+
 Images = list[bytes] | NDArray[np.float32] | NDArray[np.uint8]
 
 
@@ -32,8 +33,7 @@ class Expected(NamedTuple):
     most_images: int
 
 
-@dataclass(frozen=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """images: encoded uploads, or pixels (N, C, H, W), uint8 or float32 in [0, 1]. timeout_seconds: None for the
     service's own. outputs: in the order of the answer."""
 
@@ -54,7 +54,7 @@ def parse(body: bytes, header_length: str | None, query: str, expected: Expected
     if not body:
         raise BadInference("the body is empty")
     if header_length == "0":
-        return _request({}, _parameters_of_query(query), [body], expected)
+        return _request({}, _parameters_of_query(query) if query else {}, [body], expected)
     if query:
         raise BadInference("got a query; parameters belong into the JSON object, except for a raw body")
     message, binary = _split(body, header_length)
@@ -176,7 +176,7 @@ def _timeout(parameters: Mapping[str, Any]) -> float | None:
 def _outputs(given: object, binary: bool) -> tuple[Requested, ...]:
     """Those that are asked for, or all."""
     if given is None or given == []:
-        return tuple(Requested(name, binary) for name in COLUMNS)
+        return _ALL[binary]
     outputs = tuple(_output(output, binary) for output in fields.array(given, "outputs"))
     if len({output.name for output in outputs}) < len(outputs):
         raise BadInference("outputs: expected every output once")
