@@ -1,5 +1,6 @@
 """Fakes and helpers for the tests of the service: a numpy engine, small model files, a real server."""
 
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
+from goodcert.serve import listening
 from goodcert.serve.app import create_app
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.settings import Settings
 
 HEIGHT, WIDTH, CLASSES = 4, 6, 3
@@ -215,8 +218,9 @@ class _AnnouncingServer(uvicorn.Server):
 
 
 @contextmanager
-def _running(app):
-    server = _AnnouncingServer(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
+def _running(app, settings):
+    options = {"log_level": "error", "access_log": False} | listening.options(settings, app.state.answers)
+    server = _AnnouncingServer(uvicorn.Config(app, "127.0.0.1", 0, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -236,6 +240,7 @@ class Running:
     port: int
     engines: list[FakeEngine]
     registry: CollectorRegistry
+    lifecycle: Lifecycle
     app: FastAPI
 
     def certify(self, body, path="/v1/models/tiny/certify", content_type="image/png", **options):
@@ -247,7 +252,16 @@ class Running:
         return self.client.post(path, files=files, **options)
 
     def metric(self, name, **labels):
+        self.client.get("/metrics")  # gauges are read off when they are asked for
         return self.registry.get_sample_value(name, labels)
+
+
+@pytest.fixture
+def free_port():
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture
@@ -255,14 +269,20 @@ def start(tmp_path, write_model, fake_compile):
     """Starts the service with one tiny model unless the folder has models; keywords are settings."""
 
     @contextmanager
-    def start_it(models=None, **settings):
+    def start_it(models=None, verify=True, **settings):
         root = models or tmp_path / "models"
         if not root.exists():
             write_model(root)
         registry = CollectorRegistry()
-        app = create_app(Settings(models=root, **settings), compile=fake_compile, registry=registry)
-        with _running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Running(client, port, fake_compile.engines, registry, app)
+        lifecycle = Lifecycle()
+        settings = Settings(models=root, **settings)
+        app = create_app(settings, compile=fake_compile, registry=registry, lifecycle=lifecycle)
+        scheme = "https" if settings.tls_certificate else "http"
+        with (
+            _running(app, settings) as port,
+            httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=verify) as client,
+        ):
+            yield Running(client, port, fake_compile.engines, registry, lifecycle, app)
 
     return start_it
 

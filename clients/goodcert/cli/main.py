@@ -19,6 +19,7 @@ class Verb:
 VERBS = {
     "certify": Verb("certify images with a running service", ""),
     "serve": Verb("start the service", "serve"),
+    "keys": Verb("make, list and revoke the API keys of a service", "serve"),
     "fetch": Verb("download a data set from its official source", "train"),
     "train": Verb("train a model by a recipe and export it", "train"),
     "evaluate": Verb("measure a model file and write its card", "train"),

@@ -23,3 +23,9 @@ def keep_float32_honest() -> None:
     sums: the rounding theorem is about float32."""
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # set at import
     torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
+def memory() -> tuple[int, int]:
+    """(used, total) bytes of the current CUDA device, whoever uses them. Raises RuntimeError without one."""
+    free, total = torch.cuda.mem_get_info()
+    return total - free, total

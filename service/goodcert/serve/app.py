@@ -1,34 +1,35 @@
 """The application: its parts put together, opened at start, closed at the end."""
 
 import asyncio
-import logging
-import math
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import uvicorn
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from goodcert.serve import schemas
 from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
+from goodcert.serve.exposition import Exposition
+from goodcert.serve.front import Front
+from goodcert.serve.hot_path import HotPath
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import Loader, MakeBatcher, Repository, ServedModel
+from goodcert.serve.repository import Loader, MakeBatcher
 from goodcert.serve.routes import router
-from goodcert.serve.security import Keys, Security
+from goodcert.serve.security import Security, admit, keyring
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings, SettingsError
+from goodcert.serve.vitals import Vitals
 
 
 def create_app(
@@ -36,52 +37,46 @@ def create_app(
     *,
     compile: Compile | None = None,  # noqa: A002  it is called so in goodcert.engine
     registry: CollectorRegistry | None = None,
+    lifecycle: Lifecycle | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; models are loaded when it starts.
 
     compile: makes engines, `goodcert.engine.compile` by default. registry: takes the metrics, a new one by
-    default.
+    default. lifecycle: where the server says that it ends.
     """
+    lifecycle = lifecycle or Lifecycle()
     metrics = Metrics(registry or CollectorRegistry())
     answers = Answers(metrics.count_problem)
     app = FastAPI(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
         version=schemas.version(),
-        lifespan=_lifespan(settings, compile, metrics, answers),
+        lifespan=_lifespan(settings, compile, metrics, answers, lifecycle),
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.answers = answers
     app.include_router(router)
     answers.install(app)
+    app.state.keyring = keyring(settings)
     app.add_middleware(OpenInference, service=lambda: app.state.service)
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
-    # Added last, so outermost: they see what Security refuses.
+    app.add_middleware(HotPath, service=lambda: app.state.service)
+    app.add_middleware(
+        Security,
+        keyring=app.state.keyring,
+        max_body_bytes=settings.max_body_bytes,
+        max_bytes_in_flight=settings.max_bytes_in_flight,
+        answers=answers,
+    )
+    # Added later, so further out: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
+    app.add_middleware(Front, lifecycle=lifecycle, answers=answers, access_log=settings.access_log)
     app.add_middleware(Dialect)
     return app
 
 
-def serve(settings: Settings) -> None:
-    """Run until told to stop; then finish what has begun. Returns, or leaves with status 0 on SIGTERM."""
-    # uvicorn raises the signal that stopped it once more at the end; to be told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    uvicorn.run(
-        create_app(settings, registry=registry),
-        host=settings.host,
-        port=settings.port,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout_ms / 1000),
-    )
-
-
 def _lifespan(
-    settings: Settings, make_engine: Compile | None, metrics: Metrics, answers: Answers
+    settings: Settings, make_engine: Compile | None, metrics: Metrics, answers: Answers, lifecycle: Lifecycle
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -89,13 +84,16 @@ def _lifespan(
             make_engine or _engine_compile(), settings.device, settings.threads, *_batchers(settings, metrics)
         )
         repository = await asyncio.to_thread(loader.load, settings.models or _zoo())
-        _describe(repository, metrics)
+        vitals = Vitals(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
-        app.state.service = Service(settings, repository, certifier, metrics, answers)
-        async with _grpc(app, settings, answers):
+        exposition = Exposition(metrics.registry, vitals.refresh)
+        callers = Callers()
+        app.state.service = Service(settings, repository, certifier, exposition, answers, lifecycle, callers)
+        async with vitals.every_second(), _grpc(app, settings, answers):
             yield
         await repository.close()
         certifier.close()
+        callers.close()
 
     return lifespan
 
@@ -110,8 +108,7 @@ async def _grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIter
         from goodcert.serve.protocol.gateway import Gateway, serving
     except ImportError as error:
         raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
-    keys = Keys(key.get_secret_value() for key in settings.api_keys)
-    gateway = Gateway(app, keys.check, answers, settings.request_timeout_ms / 1000)
+    gateway = Gateway(app, partial(admit, app.state.keyring), answers, settings.request_timeout_ms / 1000)
     async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
         yield
 
@@ -126,24 +123,6 @@ def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBa
         lambda work: Batcher(work, limits, metrics.record_run),
         lambda work: Batcher(work, alone, metrics.record_crown),
     )
-
-
-def _describe(repository: Repository, metrics: Metrics) -> None:
-    """Set the metrics that say what is running, and those that are read off it at every scrape."""
-    metrics.build_info[schemas.build_labels()].set(1)
-    for name in repository.names:
-        metrics.queue_items[name,].set_function(partial(_waiting, repository.versions(name)))
-    for model in repository.all():
-        metrics.model_info[model.name, model.version, model.sha256, model.metadata.method].set(1)
-        metrics.model_ready[model.name, model.version].set_function(partial(_is_sound, model))
-
-
-def _waiting(versions: list[ServedModel]) -> int:
-    return sum(len(batcher) for model in versions for batcher in model.batchers)
-
-
-def _is_sound(model: ServedModel) -> float:
-    return float(model.sound)
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.

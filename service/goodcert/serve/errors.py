@@ -2,14 +2,18 @@
 
 ServeError
 ├── KeyRefused
+│   ├── KeyExpired
 │   ├── KeyMissing
-│   └── KeyWrong
+│   ├── KeyWrong
+│   └── ScopeMissing
 ├── BodyRefused
 │   ├── BadFraming
 │   ├── BodyBroken
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── EmptyBody
+│   ├── HeadersTooLarge
+│   ├── HeadersTooSlow
 │   ├── MediaTypeRefused
 │   └── MultipartRefused
 │       ├── MalformedMultipart
@@ -22,7 +26,9 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadPriority
 │   ├── BadRadius
+│   ├── BadTimeout
 │   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
@@ -36,9 +42,15 @@ ServeError
 │   ├── NotReady
 │   ├── UnknownModel
 │   └── UnsoundModel
+├── CallerGone
 ├── Overload
 │   ├── DeadlineExceeded
-│   ├── QueueFull
+│   ├── RetryLater
+│   │   ├── BodiesFull
+│   │   ├── KeyBusy
+│   │   ├── QueueFull
+│   │   ├── RateLimited
+│   │   └── TooManyConnections
 │   └── ShuttingDown
 └── EngineFault
     ├── EngineFailed
@@ -54,12 +66,20 @@ class KeyRefused(ServeError):
     """The caller may not ask."""
 
 
+class KeyExpired(KeyRefused):
+    """The API key was good until its day came."""
+
+
 class KeyMissing(KeyRefused):
     """No API key came with the request."""
 
 
 class KeyWrong(KeyRefused):
     """The API key is none of the configured ones."""
+
+
+class ScopeMissing(KeyRefused):
+    """The API key is accepted, but not for this."""
 
 
 class BodyRefused(ServeError):
@@ -84,6 +104,14 @@ class BodyTooSlow(BodyRefused):
 
 class EmptyBody(BodyRefused):
     """There is nothing to certify."""
+
+
+class HeadersTooLarge(BodyRefused):
+    """More bytes of headers than are read."""
+
+
+class HeadersTooSlow(BodyRefused):
+    """The headers did not arrive in the time they may take."""
 
 
 class MediaTypeRefused(BodyRefused):
@@ -127,15 +155,23 @@ class WrongSize(ImageRefused):
 
 
 class QueryRefused(ServeError):
-    """The query asks for something that cannot be."""
+    """The query, or a header beside it, asks for something that cannot be."""
 
 
 class BadEpsilon(QueryRefused):
     """Epsilon is no decimal number in [0, 1]."""
 
 
+class BadPriority(QueryRefused):
+    """The priority is not one the service has."""
+
+
 class BadRadius(QueryRefused):
     """Whether the certified radius is asked for is neither true nor false."""
+
+
+class BadTimeout(QueryRefused):
+    """The time that a request may take is no positive whole number of milliseconds."""
 
 
 class CrownUnavailable(QueryRefused):
@@ -191,6 +227,10 @@ class UnsoundModel(ModelUnavailable):
     """The model broke its guarantee earlier and is out of service until it is loaded again."""
 
 
+class CallerGone(ServeError):
+    """The caller hung up before the answer: nobody reads it, but the log and the metrics do."""
+
+
 class Overload(ServeError):
     """The service is up but cannot answer this one in time."""
 
@@ -199,12 +239,32 @@ class DeadlineExceeded(Overload):
     """The answer would come after the caller's deadline."""
 
 
-class QueueFull(Overload):
-    """The queue is full; `retry_after_seconds` is when it should have drained."""
+class RetryLater(Overload):
+    """Too much was asked; `retry_after_seconds` is when to ask again."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"queue full, expected to drain in {retry_after_seconds} s")
+        super().__init__(f"expected to have room in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class BodiesFull(RetryLater):
+    """The bodies of all requests together take as much memory as they may."""
+
+
+class KeyBusy(RetryLater):
+    """The key has as many requests under way as it may."""
+
+
+class QueueFull(RetryLater):
+    """The queue is full."""
+
+
+class RateLimited(RetryLater):
+    """The key has asked more often than it may."""
+
+
+class TooManyConnections(RetryLater):
+    """As many connections as there may be are all busy."""
 
 
 class ShuttingDown(Overload):

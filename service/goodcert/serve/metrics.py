@@ -78,7 +78,17 @@ class Metrics:
         self.batch_size = self._one(
             Histogram, "goodcert_batch_size", "Images per run of the engine.", buckets=_SIZES
         )
-        self.queue_items = self._many(Gauge, "goodcert_queue_items", "Images waiting for the engine.", "model")
+        # A gauge says how the values of several processes become one; `live` leaves out the dead.
+        self.queue_items = self._many(
+            Gauge, "goodcert_queue_items", "Images waiting for the engine.", "model", multiprocess_mode="livesum"
+        )
+        self.queue_oldest = self._many(
+            Gauge,
+            "goodcert_queue_oldest_seconds",
+            "How long the image at the head of the queue has waited.",
+            "model",
+            multiprocess_mode="livemax",
+        )
         self.confidence = self._many(
             Histogram, "goodcert_confidence", "Confidence of the prediction.", "model", buckets=_CONFIDENCES
         )
@@ -100,16 +110,47 @@ class Metrics:
             "Images for which the engine contradicted itself. Any is an alarm.",
         )
         self.model_info = self._many(
-            Gauge, "goodcert_model_info", "1 for every served model.", "model", "version", "sha256", "method"
+            Gauge,
+            "goodcert_model_info",
+            "1 for every served model.",
+            "model",
+            "version",
+            "sha256",
+            "method",
+            multiprocess_mode="livemax",
         )
         self.model_ready = self._many(
             Gauge,
             "goodcert_model_ready",
-            "1 while the model serves, 0 once it was unsound.",
+            "1 while the model serves, 0 once it was unsound in any process, or is no longer there.",
             "model",
             "version",
+            multiprocess_mode="livemin",
         )
-        self.build_info = self._many(Gauge, "goodcert_build_info", "1 for the running build.", "version", "python")
+        self.models_refused = self._one(
+            Gauge,
+            "goodcert_models_refused",
+            "Model files that did not pass the checks at load; the log and GET /v1/models say why.",
+            multiprocess_mode="livemax",
+        )
+        self.build_info = self._many(
+            Gauge,
+            "goodcert_build_info",
+            "1 for the running build.",
+            "version",
+            "python",
+            multiprocess_mode="livemax",
+        )
+        self.gpu_memory = self._many(
+            Gauge,
+            "goodcert_gpu_memory_bytes",
+            "Memory of the whole GPU, used by whomever, and in total; absent without one.",
+            "state",
+            multiprocess_mode="livemax",
+        )
+        self.worker_restarts = self._one(
+            Counter, "goodcert_worker_restarts_total", "Workers that ended unasked and were replaced."
+        )
 
     def count_problem(self, code: str) -> None:
         self.rejections[code,].inc()

@@ -56,6 +56,12 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         401, "key_missing", "API key missing", "Send Authorization: Bearer KEY, or X-API-Key: KEY."
     ),
     errors.KeyWrong: Problem(403, "key_wrong", "API key refused", "The key is not one that this service accepts."),
+    errors.KeyExpired: Problem(
+        403, "key_expired", "API key expired", "The key is no longer accepted; ask the operator for a new one."
+    ),
+    errors.ScopeMissing: Problem(
+        403, "scope_missing", "Scope missing", "The key is accepted, but not for this; its scopes do not cover it."
+    ),
     errors.UnknownModel: Problem(
         404,
         "unknown_model",
@@ -64,6 +70,9 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     ),
     errors.BodyTooSlow: Problem(
         408, "body_too_slow", "Body too slow", "The body did not arrive within the time a request may take."
+    ),
+    errors.HeadersTooSlow: Problem(
+        408, "headers_too_slow", "Headers too slow", "The headers did not arrive within the time they may take."
     ),
     errors.BodyTooLarge: Problem(
         413,
@@ -104,7 +113,16 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BadEpsilon: Problem(
         422, "bad_epsilon", "Bad epsilon", "Give epsilon as one plain decimal in [0, 1], such as 0.3."
     ),
+    errors.BadPriority: Problem(
+        422, "bad_priority", "Bad priority", "Give X-Priority as monitor or bulk, or leave it out."
+    ),
     errors.BadRadius: Problem(422, "bad_radius", "Bad radius", "Give radius as true or false."),
+    errors.BadTimeout: Problem(
+        422,
+        "bad_timeout",
+        "Bad timeout",
+        "Give the time that the request may take as a positive whole number of milliseconds.",
+    ),
     errors.CrownUnavailable: Problem(
         422,
         "crown_unavailable",
@@ -119,6 +137,21 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     ),
     errors.UnknownParameter: Problem(
         422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon, method and radius."
+    ),
+    errors.CallerGone: Problem(
+        499, "caller_gone", "Caller gone", "The caller hung up before the answer; only metrics and logs see this."
+    ),
+    errors.KeyBusy: Problem(
+        429,
+        "key_busy",
+        "Key busy",
+        "This key has as many requests under way as it may; see Retry-After.",
+    ),
+    errors.RateLimited: Problem(
+        429, "rate_limited", "Rate limited", "This key asks more often than it may; see Retry-After."
+    ),
+    errors.HeadersTooLarge: Problem(
+        431, "headers_too_large", "Headers too large", "The request line and the headers have too many bytes."
     ),
     errors.AdminDisabled: Problem(
         403,
@@ -159,8 +192,14 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "Model out of service",
         "The model broke its guarantee and waits for being loaded again.",
     ),
+    errors.BodiesFull: Problem(
+        503, "bodies_full", "Too much at once", "The bodies under way fill the memory for them; see Retry-After."
+    ),
     errors.QueueFull: Problem(
         503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."
+    ),
+    errors.TooManyConnections: Problem(
+        503, "too_many_connections", "Too many connections", "Every connection is busy; see Retry-After."
     ),
     errors.ShuttingDown: Problem(
         503, "shutting_down", "Shutting down", "The service finishes what it has; try again in a moment."
@@ -194,10 +233,12 @@ def body_of(problem: Problem) -> dict[str, Any]:
 def headers_of(error: Exception) -> dict[str, str]:
     """What belongs beside the body: when to come back, how to authenticate, which methods there are."""
     match error:
-        case errors.QueueFull():
+        case errors.RetryLater():
             return {"Retry-After": str(error.retry_after_seconds)}
         case errors.ShuttingDown() | errors.NotReady():
             return {"Retry-After": "5"}
+        case errors.BadFraming():
+            return {"Connection": "close"}  # where the next request begins is unknown
         case errors.KeyMissing():
             return {"WWW-Authenticate": "Bearer"}
         case HTTPException(status_code=405):

@@ -6,15 +6,16 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
 from goodcert.serve import schemas
-from goodcert.serve.certify import Question
-from goodcert.serve.errors import NotReady, ServeError
-from goodcert.serve.forms import FORM, PART, RAW, images_of, media_type, read_body
-from goodcert.serve.query import METHODS, SEARCH, parse_query
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.asking import PRIORITIES, PRIORITY, Asked, asked
+from goodcert.serve.batching import BULK_SHARE
+from goodcert.serve.deadline import HEADER as TIMEOUT
+from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
+from goodcert.serve.forms import FORM, PART, RAW, images_of, read_body
+from goodcert.serve.query import METHODS, SEARCH
 from goodcert.serve.service import Service, service_of
 from goodcert.serve.settings import Settings
 
@@ -53,6 +54,22 @@ _CERTIFY: dict[str, Any] = {
             "required": False,
             "description": "Whether to search the largest certified epsilon (by ibp), too.",
             "schema": {"type": "string", "enum": list(SEARCH)},
+        },
+        {
+            "name": TIMEOUT,
+            "in": "header",
+            "required": False,
+            "description": "Milliseconds that the request may take; at most, and by default, what the service "
+            "allows. What is not answered by then is 504, and never reaches the engine if it still waits.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        {
+            "name": PRIORITY,
+            "in": "header",
+            "required": False,
+            "description": "Monitors (the default) go before bulk, which has a share of every batch. A form of "
+            "several images is always bulk.",
+            "schema": {"type": "string", "enum": list(PRIORITIES)},
         },
     ],
     "requestBody": {
@@ -111,9 +128,17 @@ async def live() -> Response:
     return _json({"status": "live"})
 
 
+@router.get("/health/started", responses=_ok(schemas.StatusBody))
+async def started() -> Response:
+    """Whether the start is over: nothing is answered before the models are loaded and checked."""
+    return _json({"status": "started"})
+
+
 @router.get("/health/ready", responses=_ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
-    """Whether traffic should come: there is a model, and none broke its guarantee."""
+    """Whether traffic should come: there is a model, none broke its guarantee, and the process is not ending."""
+    if service_of(request).lifecycle.stopping:
+        raise ShuttingDown
     if not service_of(request).repository.ready():
         raise NotReady
     return _json({"status": "ready"})
@@ -122,49 +147,58 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Prometheus metrics"}})
 async def metrics(request: Request) -> Response:
     """What Prometheus scrapes."""
-    text = generate_latest(service_of(request).metrics.registry)
+    text = await service_of(request).exposition.render()
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _certify(request: Request, name: str, version: str | None) -> Response:
-    """Everything that can be refused is refused before the body is read."""
+    """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
     service = service_of(request)
-    deadline = asyncio.get_running_loop().time() + service.settings.request_timeout_ms / 1000
-    model = service.repository.get(name, version)
-    model.require_sound()
-    question = parse_query(request.query_params.multi_items(), model.metadata.epsilon)
-    model.require_method(question.method)
-    content_type = request.headers.get("content-type", "")
-    is_form = media_type(content_type) == FORM
-    body = await read_body(request, deadline)
-    if not is_form:
-        return _json(schemas.certificate_body(await service.certifier.certify(body, model, question, deadline)))
-    images = images_of(body, content_type)
-    return _json({"certificates": await _certify_each(service, images, model, question, deadline)})
+    about = asked(service, request.scope, name, version)
+    body = await read_body(request.receive, about.deadline)
+    return _json(await service.callers.attend(request.receive, _answer(request, service, about, body)))
 
 
-async def _certify_each(
-    service: Service, images: list[bytes], model: ServedModel, question: Question, deadline: float
-) -> list[dict[str, Any]]:
-    """One entry per image, in order; a queue's worth at most at once, so that a form never crowds itself out."""
-    at_once = _at_once(service.settings, model, balls=WIDTH if question.search else 1)
+async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> dict[str, Any]:
+    """A certificate for an image, a list of them for a form."""
+    if about.media_type != FORM:
+        return await _certify_one(service, body, about)
+    images = await asyncio.to_thread(images_of, body, request.headers["content-type"])
+    if len(images) > 1:
+        about = about._replace(question=about.question._replace(priority="bulk"))
+    return {"certificates": await _certify_each(service, images, about)}
 
-    async def one(image: bytes) -> dict[str, Any]:
-        try:
-            return schemas.certificate_body(await service.certifier.certify(image, model, question, deadline))
-        except ServeError as error:
-            return {"error": service.answers.body(error)}
 
-    entries: list[dict[str, Any]] = []
-    for start in range(0, len(images), at_once):
-        entries += await asyncio.gather(*map(one, images[start : start + at_once]))
+async def _certify_one(service: Service, image: bytes, about: Asked) -> dict[str, Any]:
+    certificate = await service.certifier.certify(image, about.model, about.question, about.deadline)
+    return await service.issue(certificate)
+
+
+async def _certify_each(service: Service, images: list[bytes], about: Asked) -> list[dict[str, Any]]:
+    """One entry per image, in order; so many at once that the engine stays busy, and a form neither crowds itself
+    out nor holds up another by more than a batch."""
+    entries: list[dict[str, Any]] = [{} for _ in images]
+    waiting = iter(enumerate(images))
+
+    async def work() -> None:
+        for place, image in waiting:
+            try:
+                entries[place] = await _certify_one(service, image, about)
+            except ServeError as error:
+                entries[place] = {"error": service.answers.body(error)}
+
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(min(len(images), _at_once(service.settings, about))):
+            workers.create_task(work())
     return entries
 
 
-def _at_once(settings: Settings, model: ServedModel, balls: int) -> int:
-    ball_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
-    most = min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
-    return max(1, most // balls)
+def _at_once(settings: Settings, about: Asked) -> int:
+    """One batch runs, and the next one waits."""
+    ball_bytes = 3 * 4 * math.prod(about.model.engine.input_shape)  # a ball is three float32 arrays
+    batches = 2 * max(1, settings.max_batch // BULK_SHARE)
+    most = min(batches, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
+    return max(1, most // (WIDTH if about.question.search else 1))
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import DirectoryPath, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -43,23 +43,50 @@ class Settings(BaseSettings):
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
-    threads: int | None = Field(None, ge=1, description="Threads of the engine; by default it decides.")
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Threads of the engine of a process; by default the cores, divided among the workers.",
+    )
     max_batch: int = Field(64, ge=1, le=4096, description="Most images in one run of the engine.")
     max_queue_items: int = Field(
-        1024, ge=1, description="Most images waiting per model; more are refused with 503."
+        1024, ge=1, description="Most images waiting per model and process; more are refused with 503."
     )
     max_queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of prepared images waiting per model; more are refused with 503.",
+        description="Most bytes of prepared images waiting per model and process; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
+    max_bytes_in_flight: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Most bytes of all request bodies under way together; more are refused with 503.",
+    )
     max_pixels: int = Field(
         16_000_000, ge=1, le=MOST_PIXELS, description="Most pixels in one image, by its header; more are 413."
     )
     request_timeout_ms: int = Field(
         10_000, ge=1, description="Most milliseconds from a request's header to its answer; later is 504."
     )
+    header_timeout_ms: int = Field(
+        8_000, ge=1, description="Most milliseconds for the headers of a request; the connection is closed then."
+    )
+    body_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds for the body of a request; the connection is closed then."
+    )
+    idle_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds that a connection is kept open between two requests."
+    )
+    max_connections: int = Field(
+        900,
+        ge=1,
+        description="Most connections per process; for one more, those that have waited longest without a "
+        "complete request are closed.",
+    )
+    tls_certificate: FilePath | None = Field(None, description="PEM file with the certificate chain, for HTTPS.")
+    tls_key: FilePath | None = Field(None, description="PEM file with its key, without a password.")
+    tls_minimum_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest version of TLS that is spoken.")
     batch_wait_ms: float = Field(
         0, ge=0, le=1000, description="Milliseconds an idle engine waits for company; 0 starts at once."
     )
@@ -70,9 +97,53 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that callers may present, comma separated; none means no key is asked for."
     )
+    keys_file: Path | None = Field(
+        None,
+        description="File of `goodcert keys`, read again within a second of a change; while it cannot be read, "
+        "none of its keys is accepted.",
+    )
+    key_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most requests a second per key that has no limit of its own, in each worker; more are 429.",
+    )
+    key_concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests under way per key that has no limit of its own, in each worker; more are 429.",
+    )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
     )
+
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes that share the port. Each has its own engine, queues and limits; a GPU holds every "
+        "model once per process.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="A port of its own for `/metrics`, which asks for no key and costs requests nothing.",
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of `metrics_port`.")
+    drain_ms: int = Field(
+        0,
+        ge=0,
+        description="Milliseconds between the signal to end, which turns readiness to 503, and refusing requests: "
+        "the time that balancers need to look away.",
+    )
+    grace_ms: int = Field(
+        15_000,
+        ge=1,
+        description="Most milliseconds from the signal to end to the end; what is unanswered then is broken off.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
+    access_log: bool = Field(False, description="Whether every request gets a line in the log.")
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -89,10 +160,25 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
+        if not (self.api_keys or self.keys_file or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"host: got {self.host} without an API key, which would let anyone in; set api_keys, "
+                f"host: got {self.host} without an API key, which would let anyone in; set api_keys or keys_file, "
                 "or allow_anonymous=true if that is meant, or host=127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate, tls_key: got one of them, expected both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Self:
+        if self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight: got {self.max_bytes_in_flight}, expected at least max_body_bytes, "
+                f"which is {self.max_body_bytes}"
             )
         return self
 

@@ -10,10 +10,8 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from prometheus_client import CollectorRegistry
 from tritonclient.utils import InferenceServerException
 
-from goodcert.serve.metrics import Metrics
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.rest import OpenInference
@@ -423,8 +421,10 @@ class TestAdministration:
             Settings(**settings),
             repository or Shelf(),
             certifier=None,
-            metrics=Metrics(CollectorRegistry()),
+            exposition=None,
             answers=Answers(lambda _: None),
+            lifecycle=None,
+            callers=None,
         )
         transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))
 

@@ -1,0 +1,70 @@
+"""What the service writes about itself: one line an event, as text or as JSON, with the id of the request.
+
+No line holds a traceback, a path of a file, or the text of an exception, which may quote anything: an error is
+named by its type and by the functions it went through, the innermost last.
+"""
+
+import logging
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal
+
+import orjson
+
+Format = Literal["text", "json"]
+
+# The request that is being answered, "" outside of one.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_MOST_PLACES = 12
+
+
+def configure(kind: Format) -> None:
+    """Write everything from INFO up to standard error, uvicorn's lines included."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if kind == "json" else TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class JsonLines(logging.Formatter):
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        return orjson.dumps(line, default=str).decode()
+
+
+class TextLines(logging.Formatter):
+    """The same for people: time, level, logger: message, and the rest as name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = self.formatTime(record)
+        fields = "".join(f" {name}={value!r}" for name, value in _fields(record).items())
+        return f"{time} {record.levelname} {record.name}: {record.getMessage()}{fields}"
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = dict(getattr(record, "fields", {}))
+    if request := request_id.get():
+        fields["request_id"] = request
+    if record.exc_info and record.exc_info[0]:
+        fields |= {"error": record.exc_info[0].__name__, "at": _places(record.exc_info[2])}
+    return fields
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    """`module.function:line` of every frame, the innermost last."""
+    frames = [
+        (frame.f_globals.get("__name__", "?"), frame.f_code.co_name, line)
+        for frame, line in traceback.walk_tb(trace)
+    ]
+    return [f"{module}.{function}:{line}" for module, function, line in frames[-_MOST_PLACES:]]

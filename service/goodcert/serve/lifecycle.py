@@ -1,0 +1,30 @@
+"""Where the process stands between start and end, and how many requests it owes an answer.
+
+serving -> leaving (readiness says 503, requests are still taken) -> refusing (new requests are answered 503)
+"""
+
+from enum import IntEnum
+
+
+class Phase(IntEnum):
+    """Only ever goes up."""
+
+    SERVING = 0
+    LEAVING = 1
+    REFUSING = 2
+
+
+class Lifecycle:
+    """One per process; on the event loop only, so it needs no lock. in_flight: requests without an answer yet."""
+
+    def __init__(self) -> None:
+        self.phase = Phase.SERVING
+        self.in_flight = 0
+
+    @property
+    def stopping(self) -> bool:
+        return self.phase > Phase.SERVING
+
+    @property
+    def refusing(self) -> bool:
+        return self.phase is Phase.REFUSING

@@ -1,0 +1,210 @@
+"""Several workers behind one port: started, watched, replaced, ended together.
+
+The workers share one listening socket, so that the others take the connections which wait for a worker that was
+killed. Each has its own engine, queues and limits. They are forked from a process that has imported everything and
+done nothing: they share that memory, and a new worker needs no longer than its models take to load. Their metrics
+lie in files of one folder, which outlive them: nothing is counted twice or lost with a worker.
+
+Imports nothing that imports prometheus_client before `FOLDER` is set: it would keep its values in memory.
+"""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import wait
+from socket import socket
+from time import monotonic
+from typing import Protocol
+
+from goodcert.serve import journal
+from goodcert.serve.settings import Settings
+
+log = logging.getLogger("goodcert.serve")
+
+_STARTUP_FAILURE = 3
+# Who ends sooner than this may do so again: the next one waits, twice as long each time, up to the longest.
+_YOUNG_SECONDS = 10
+_LONGEST_WAIT_SECONDS = 30
+# What a worker may take beyond its grace period to leave.
+_LEAVE_SECONDS = 2
+_STOP = {signal.SIGTERM, signal.SIGINT}
+
+
+class Worker(Protocol):
+    """A `multiprocessing.Process`, or a fake. sentinel: becomes readable when it has ended."""
+
+    @property
+    def pid(self) -> int | None: ...
+    @property
+    def exitcode(self) -> int | None: ...
+    @property
+    def sentinel(self) -> int: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+    def join(self) -> None: ...
+
+
+@dataclass
+class _Slot:
+    """A place for a worker. due: when the next one starts, None while one runs. early: how many in a row ended
+    young."""
+
+    worker: Worker | None = None
+    started: float = 0
+    due: float | None = 0
+    early: int = 0
+    starts: int = 0
+
+
+class Supervisor:
+    """Keeps `count` workers running. start: begins one. ended: is told the pid of each that ended unasked."""
+
+    def __init__(
+        self,
+        start: Callable[[], Worker],
+        count: int,
+        grace_seconds: float,
+        ended: Callable[[int | None], None] = lambda _: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._start = start
+        self._slots = [_Slot() for _ in range(count)]
+        self._grace_seconds = grace_seconds
+        self._ended = ended
+        self._clock = clock
+        self._heard, self._bell = os.pipe()
+        self._stopping = False
+        self._status = 0
+
+    def stop(self) -> None:
+        """End everything; may be called from a signal handler."""
+        self._stopping = True
+        os.write(self._bell, b".")
+
+    def run(self) -> int:
+        """Until told to stop: 0, or 1 when a worker had to be killed. 3 when a first worker cannot start."""
+        try:
+            while not self._stopping:
+                self._fill()
+                wait([self._heard, *self._sentinels()], self._patience())
+                self._reap()
+            self._end()
+        finally:
+            os.close(self._heard)
+            os.close(self._bell)
+        return self._status
+
+    def _fill(self) -> None:
+        for slot in self._slots:
+            if slot.due is not None and slot.due <= self._clock():
+                slot.worker, slot.started, slot.due = self._start(), self._clock(), None
+                slot.starts += 1
+
+    def _sentinels(self) -> list[int]:
+        return [slot.worker.sentinel for slot in self._slots if slot.worker]
+
+    def _patience(self) -> float | None:
+        """Seconds to the next start, None when there is nothing to start."""
+        due = [slot.due for slot in self._slots if slot.due is not None]
+        return max(min(due) - self._clock(), 0) if due else None
+
+    def _reap(self) -> None:
+        for slot in self._slots:
+            worker = slot.worker
+            if worker is None or worker.exitcode is None:
+                continue
+            if self._stopping:  # the terminal told everyone
+                continue
+            if slot.starts == 1 and worker.exitcode == _STARTUP_FAILURE:
+                self._status, self._stopping = _STARTUP_FAILURE, True
+                continue
+            self._replace(slot, worker)
+
+    def _replace(self, slot: _Slot, worker: Worker) -> None:
+        slot.early = slot.early + 1 if self._clock() - slot.started < _YOUNG_SECONDS else 0
+        delay = min(2 ** (slot.early - 1), _LONGEST_WAIT_SECONDS) if slot.early else 0
+        log.error("worker %s ended with %s; another starts in %d s", worker.pid, worker.exitcode, delay)
+        self._ended(worker.pid)
+        slot.worker, slot.due = None, self._clock() + delay
+
+    def _end(self) -> None:
+        workers = [slot.worker for slot in self._slots if slot.worker]
+        for worker in workers:
+            worker.terminate()
+        ends = self._clock() + self._grace_seconds + _LEAVE_SECONDS
+        while (left := ends - self._clock()) > 0 and (alive := [w for w in workers if w.exitcode is None]):
+            wait([worker.sentinel for worker in alive], left)
+        for worker in workers:
+            if worker.exitcode is None:
+                log.error("worker %s did not end in time and is killed", worker.pid)
+                self._status = self._status or 1
+                worker.kill()
+            worker.join()
+
+
+def run(settings: Settings) -> None:
+    """Serve with `settings.workers` processes until told to stop; leaves with a status other than 0 if that is
+    due."""
+    journal.configure(settings.log_format)
+    with _metrics_folder():
+        # Imported now that the folder is set.
+        from prometheus_client import CollectorRegistry
+
+        from goodcert.serve import exposition, server
+        from goodcert.serve.metrics import Metrics
+
+        listener = server.config(settings, None).bind_socket()
+        restarts = Metrics(CollectorRegistry()).worker_restarts
+
+        def ended(pid: int | None) -> None:
+            exposition.forget(pid)
+            restarts.inc()
+
+        supervisor = Supervisor(_starter(settings, listener), settings.workers, settings.grace_ms / 1000, ended)
+        for number in _STOP:
+            signal.signal(number, lambda *_: supervisor.stop())
+        with exposition.own_port(exposition.merged(), settings.metrics_host, settings.metrics_port):
+            status = supervisor.run()
+    if status:
+        sys.exit(status)
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="goodcert-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
+    cores = len(os.sched_getaffinity(0))
+    threads = settings.threads or max(1, cores // settings.workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["goodcert.serve.server", "goodcert.serve.app"])
+    own = settings.model_copy(update={"threads": threads})
+
+    def start() -> Worker:
+        worker = context.Process(target=work, args=(own, listener))
+        # systemd tells every process of a service to end; the one that workers are forked from must not yet.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        worker.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        log.info("worker %s starts", worker.pid)
+        return worker
+
+    return start
+
+
+def work(settings: Settings, listener: socket) -> None:
+    """The whole life of a worker."""
+    from goodcert.serve import server
+
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    server.run(settings, listener)
