@@ -22,7 +22,7 @@ from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.messages import SERVICE, calls
 from goodcert.serve.protocol.requests import HEADER_LENGTH
 from goodcert.serve.protocol.translation import ASKS, TELLS, Ask, Told
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
 
@@ -120,19 +120,34 @@ async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncItera
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake to be noticed
+            # Workers share the port; anybody else on it is a mistake to be noticed.
+            ("grpc.so_reuseport", int(settings.workers > 1)),
+            ("grpc.max_connection_idle_ms", settings.idle_timeout_ms),
         ],
         maximum_concurrent_rpcs=settings.max_queue_items,
     )
     server.add_generic_rpc_handlers((gateway.handler(),))
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    bound = server.add_insecure_port(f"{host}:{port}")
+    bound = bind(server, settings, port)
     await server.start()
-    log.info("gRPC is served at %s:%d", host, bound)
+    log.info("gRPC is served at port %d", bound)
     try:
         yield bound
     finally:
         await server.stop(settings.request_timeout_ms / 1000)
+
+
+def bind(server: Any, settings: Settings, port: int) -> int:
+    """With TLS wherever HTTP has it. Raises SettingsError."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if port == 0 and settings.workers > 1:
+        raise SettingsError("grpc_port: got 0 with several workers, which would each take another; name a port")
+    if certificate is None or key is None:
+        return int(server.add_insecure_port(f"{host}:{port}"))
+    if settings.tls_minimum_version != "1.2":
+        raise SettingsError("tls_minimum_version: gRPC speaks TLS 1.2, too; leave out grpc_port, or allow 1.2")
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    return int(server.add_secure_port(f"{host}:{port}", credentials))
 
 
 def _parsed(name: str, data: bytes) -> Any:
