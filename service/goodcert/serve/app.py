@@ -6,14 +6,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve import schemas
+from goodcert.serve import records, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
+from goodcert.serve.departure import Departure
+from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.exposition import Exposition
 from goodcert.serve.front import Front
 from goodcert.serve.hot_path import HotPath
@@ -30,6 +33,10 @@ from goodcert.serve.security import Security, admit, keyring
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.vitals import Vitals
+
+if TYPE_CHECKING:
+    from goodcert.serve.ledger.ledger import Ledger
+    from goodcert.serve.signing import Signer
 
 
 def create_app(
@@ -57,6 +64,7 @@ def create_app(
     )
     app.state.answers = answers
     app.include_router(router)
+    app.include_router(records.router)
     answers.install(app)
     app.state.keyring = keyring(settings)
     app.add_middleware(OpenInference, service=lambda: app.state.service)
@@ -88,12 +96,15 @@ def _lifespan(
         certifier = Certifier(settings.max_pixels, metrics)
         exposition = Exposition(metrics.registry, vitals.refresh)
         callers = Callers()
-        app.state.service = Service(settings, repository, certifier, exposition, answers, lifecycle, callers)
-        async with vitals.every_second(), _grpc(app, settings, answers):
-            yield
-        await repository.close()
-        certifier.close()
-        callers.close()
+        async with _departure(settings, metrics) as departure:
+            app.state.service = Service(
+                settings, repository, certifier, exposition, answers, lifecycle, callers, departure
+            )
+            async with vitals.every_second(), _grpc(app, settings, answers):
+                yield
+            await repository.close()
+            certifier.close()
+            callers.close()
 
     return lifespan
 
@@ -123,6 +134,38 @@ def _batchers(settings: Settings, metrics: Metrics) -> tuple[MakeBatcher, MakeBa
         lambda work: Batcher(work, limits, metrics.record_run),
         lambda work: Batcher(work, alone, metrics.record_crown),
     )
+
+
+@asynccontextmanager
+async def _departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Departure]:
+    """With what is on; the rest is not even imported. Raises KeyFault, SettingsError, LedgerUnavailable."""
+    signer = _signer(settings.signing_keys) if settings.signing_keys else None
+    if settings.ledger_url is None:
+        yield Departure(settings, None, signer)
+        return
+    from goodcert.serve.ledger.ledger import Ledger
+
+    ledger = Ledger(settings.ledger_url.get_secret_value(), signer, metrics.record_commit)
+    try:
+        await _open(ledger, settings)
+        yield Departure(settings, ledger, signer, metrics.ledger_lost.inc)
+    finally:
+        await ledger.close()
+
+
+async def _open(ledger: "Ledger", settings: Settings) -> None:
+    """A service that may not answer without its ledger does not start without it, either."""
+    try:
+        await ledger.open()
+    except LedgerUnavailable:
+        if settings.ledger_on_failure == "refuse":
+            raise
+
+
+def _signer(folder: Path) -> "Signer":
+    from goodcert.serve.signing import Signer, read_keys
+
+    return Signer(read_keys(folder))
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.

@@ -47,6 +47,11 @@ class Prepared:
         ball = self.ball
         return ball.pixels.nbytes if isinstance(ball, ByteBall) else sum(array.nbytes for array in ball)
 
+    def alone(self) -> Ball:
+        """The ball as a batch of one, (1, C, H, W)."""
+        ball = self.ball.unfold() if isinstance(self.ball, ByteBall) else self.ball
+        return Ball(*(array[None] for array in ball))
+
 
 def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:
     """The ball of radius `epsilon`, in [0, 1], around `image` at the model's input. Raises WrongSize."""

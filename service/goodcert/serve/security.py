@@ -25,6 +25,7 @@ from goodcert.serve.problems import Answers
 from goodcert.serve.settings import Settings, SettingsError
 
 # Everything else, metrics included, needs a key where keys are configured.
+# The keys are there for third parties, who verify what they were shown.
 OPEN_PATHS = frozenset(
     {
         "/health/live",
@@ -34,6 +35,7 @@ OPEN_PATHS = frozenset(
         "/v2/health/ready",
         "/docs",
         "/openapi.json",
+        "/v1/keys",
     }
 )
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -113,6 +113,24 @@ class Settings(BaseSettings):
         ge=1,
         description="Most requests under way per key that has no limit of its own, in each worker; more are 429.",
     )
+    signing_keys: DirectoryPath | None = Field(
+        None,
+        description="Folder of Ed25519 keys in PEM (`goodcert signing-keys create`): the newest signs, all are "
+        "published at `/v1/keys`.",
+    )
+    ledger_url: SecretStr | None = Field(
+        None,
+        description="Database of everything that was said, `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; "
+        "by default there is none.",
+    )
+    ledger_records: Literal["all", "not_in_distribution"] = Field(
+        "all", description="Which certificates the ledger records: all, or those of images that were rejected."
+    )
+    ledger_on_failure: Literal["refuse", "serve"] = Field(
+        "refuse",
+        description="What happens to a certificate that the ledger cannot record: refused with 503, or served and "
+        "counted.",
+    )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
     )
@@ -232,12 +250,12 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _sentence(fault: Any) -> str:
-    """One line per fault; the value of a key is never shown."""
+    """One line per fault; the value of a key is never shown, nor a URL that may hold a password."""
     name = ".".join(map(str, fault["loc"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    got = "something else" if name.startswith("api_keys") else repr(fault["input"])
+    got = "something else" if name.startswith(("api_keys", "ledger_url")) else repr(fault["input"])
     return f"{name}: got {got}; {message}"
 
 

@@ -446,6 +446,7 @@ class TestAdministration:
             answers=Answers(lambda _: None),
             lifecycle=None,
             callers=None,
+            departure=None,
         )
         transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))
 
