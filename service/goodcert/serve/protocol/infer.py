@@ -5,15 +5,14 @@ import math
 from collections.abc import Coroutine, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from goodcert.bounds.ball import Ball, around, around_bytes
+from goodcert.bounds.ball import Ball, ByteBall, around_reals
 from goodcert.serve.certify import INLINE_BYTES, Question
 from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
 from goodcert.serve.preprocess import Prepared
 from goodcert.serve.problems import problem_of
 from goodcert.serve.protocol.answers import Row
-from goodcert.serve.protocol.requests import INPUT, Images
+from goodcert.serve.protocol.requests import INPUT, Images, Pixels
 from goodcert.serve.repository import ServedModel
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
@@ -42,10 +41,9 @@ async def _asks(
             _upload(service, model, upload, number, question, deadline)
             for number, upload in enumerate(chunk, start)
         ]
-    ball = await _ball(chunk, question.radius.certified, deadline)
     return [
-        _tensor(service, model, Prepared(Ball(*row), "model_input"), question, deadline)
-        for row in zip(*ball, strict=True)
+        _tensor(service, model, Prepared(ball, "model_input"), question, deadline)
+        for ball in await _balls(chunk, question.radius.certified, deadline)
     ]
 
 
@@ -66,8 +64,10 @@ async def _tensor(
     return Row(answer, verdict, prepared.scope)
 
 
-async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float, deadline: float) -> Ball:
-    """The balls around pixels (N, C, H, W); of many in a thread, so that they do not hold up the others."""
+async def _balls(pixels: Pixels, epsilon: float, deadline: float) -> Sequence[Ball | ByteBall]:
+    """The balls around pixels (N, C, H, W); of many floats in a thread, so that they do not hold up the others."""
+    if pixels.dtype == np.uint8:
+        return [ByteBall(image, epsilon) for image in pixels.astype(np.uint8, copy=False)]
     if pixels.nbytes <= INLINE_BYTES:
         return _around(pixels, epsilon)
     try:
@@ -77,11 +77,9 @@ async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float,
         raise DeadlineExceeded from error
 
 
-def _around(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float) -> Ball:
-    """uint8 means k/255, float32 means itself: the same numbers as `Engine.certify` makes."""
-    if pixels.dtype == np.uint8:
-        return around_bytes(pixels.astype(np.uint8, copy=False), epsilon)
-    return around(pixels, epsilon)
+def _around(pixels: Pixels, epsilon: float) -> list[Ball]:
+    """float32 in [0, 1] means itself: the same numbers as `Engine.certify` makes."""
+    return [Ball(*arrays) for arrays in zip(*around_reals(pixels.astype(np.float64), epsilon), strict=True)]
 
 
 async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:

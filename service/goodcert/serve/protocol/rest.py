@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from goodcert.serve.deadline import timeout_seconds
 from goodcert.serve.errors import NotReady, NotSupported, ProtocolRefused, ServeError
 from goodcert.serve.problems import headers_of
 from goodcert.serve.protocol import admin, bodies, descriptions
@@ -147,8 +148,11 @@ async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
     expected = Expected(model.engine.input_shape, model.metadata.epsilon, settings.max_queue_items)
     asked = parse(await call.body(), call.headers.get(HEADER_LENGTH), call.query, expected)
     model.require_method(asked.question.method)
-    deadline = min(call.deadline, begun + (asked.timeout_seconds or settings.request_timeout_ms / 1000))
-    rows = await infer(call.service, model, asked.images, asked.question, deadline)
+    deadline = begun + timeout_seconds(
+        asked.timeout_ms or settings.request_timeout_ms, settings.request_timeout_ms
+    )
+    work = infer(call.service, model, asked.images, asked.question, deadline)
+    rows = await call.service.callers.attend(call.receive, work)
     return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
 
 
