@@ -264,17 +264,21 @@ def free_port():
 
 @pytest.fixture
 def start(tmp_path, write_model, fake_compile):
-    """Starts the service with one tiny model unless the folder has models; keywords are settings."""
+    """Starts the service with one tiny model unless the folder has models; other keywords are settings."""
 
     @contextmanager
-    def start_it(models=None, **settings):
+    def start_it(models=None, traces=None, **settings):
         root = models or tmp_path / "models"
         if not root.exists():
             write_model(root)
         registry = CollectorRegistry()
         lifecycle = Lifecycle()
         app = create_app(
-            Settings(models=root, **settings), compile=fake_compile, registry=registry, lifecycle=lifecycle
+            Settings(models=root, **settings),
+            compile=fake_compile,
+            registry=registry,
+            lifecycle=lifecycle,
+            traces=traces,
         )
         with _running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
             yield Running(client, port, fake_compile.engines, registry, lifecycle, app)
