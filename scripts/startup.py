@@ -68,9 +68,9 @@ def page() -> str:
     return f"""<!-- Measured and written by scripts/startup.py. -->
 # Start
 
-`goodcert serve` with the default model answers `/health/ready` with 200 after {wall:.1f} s, the best of {RUNS}
-starts on {cores} cores at a load average of {load:.1f}, and has used {processor:.1f} s of processor time when it has
-ended. It waits for little else: on a machine that does nothing beside, the second figure is close to the first.
+`goodcert serve` with the default model answers `/health/ready` with 200 after {wall:.1f} s, the best of
+{RUNS} starts on {cores} cores at a load average of {load:.1f}; at its end it has used {processor:.1f} s of
+processor time. It waits for little else: on a machine that does nothing beside, the two figures are close.
 Processor seconds by step, medians:
 
 | Step | Seconds |
