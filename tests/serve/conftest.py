@@ -273,17 +273,17 @@ def free_port():
 
 @pytest.fixture
 def start(tmp_path, write_model, fake_compile):
-    """Starts the service with one tiny model unless the folder has models; keywords are settings."""
+    """Starts the service with one tiny model unless the folder has models; other keywords are settings."""
 
     @contextmanager
-    def start_it(models=None, verify=True, **settings):
+    def start_it(models=None, verify=True, traces=None, **settings):
         root = models or tmp_path / "models"
         if not root.exists():
             write_model(root)
         registry = CollectorRegistry()
         lifecycle = Lifecycle()
         settings = Settings(models=root, **settings)
-        app = create_app(settings, compile=fake_compile, registry=registry, lifecycle=lifecycle)
+        app = create_app(settings, compile=fake_compile, registry=registry, lifecycle=lifecycle, traces=traces)
         scheme = "https" if settings.tls_certificate else "http"
         with (
             _running(app, settings) as port,

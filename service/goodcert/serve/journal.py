@@ -17,6 +17,8 @@ Format = Literal["text", "json"]
 
 # The request that is being answered, "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+# Its trace, "" where none is made.
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 _MOST_PLACES = 12
 
@@ -29,7 +31,7 @@ def configure(kind: Format) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave."""
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and the `fields` of `extra`, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -56,6 +58,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = dict(getattr(record, "fields", {}))
     if request := request_id.get():
         fields["request_id"] = request
+    if trace := trace_id.get():
+        fields["trace_id"] = trace
     if record.exc_info and record.exc_info[0]:
         fields |= {"error": record.exc_info[0].__name__, "at": _places(record.exc_info[2])}
     return fields

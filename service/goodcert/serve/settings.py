@@ -1,6 +1,7 @@
 """Every setting of the service: read once, checked at start, frozen after."""
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import tomllib
@@ -173,6 +174,10 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
     access_log: bool = Field(False, description="Whether every request gets a line in the log.")
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry spans (needs `goodcert[traces]`), as the variables `OTEL_*` say.",
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -186,6 +191,13 @@ class Settings(BaseSettings):
             if not text or any(not "!" <= character <= "~" for character in text):
                 raise ValueError("expected keys of printable ASCII characters without spaces")
         return keys
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, wanted: bool) -> bool:
+        if wanted and not _has("opentelemetry.sdk"):
+            raise ValueError("this needs OpenTelemetry, which is not installed: pip install 'goodcert[traces]'")
+        return wanted
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -234,6 +246,13 @@ def load(**flags: Any) -> Settings:
         return Settings(**flags)
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def is_loopback(host: str) -> bool:
