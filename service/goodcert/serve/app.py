@@ -1,7 +1,6 @@
 """The application: its parts put together, opened at start, closed at the end."""
 
 import asyncio
-import gc
 import logging
 import math
 import signal
@@ -18,7 +17,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from goodcert.serve import schemas
+from goodcert.serve import process, schemas
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
@@ -39,11 +38,12 @@ def create_app(
     *,
     compile: Compile | None = None,  # noqa: A002  it is called so in goodcert.engine
     registry: CollectorRegistry | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The service as an ASGI application; models are loaded when it starts.
 
     compile: makes engines, `goodcert.engine.compile` by default. registry: takes the metrics, a new one by
-    default.
+    default. on_start: is called when the models are loaded.
     """
     metrics = Metrics(registry or CollectorRegistry())
     answers = Answers(metrics.count_problem)
@@ -51,7 +51,7 @@ def create_app(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
         version=schemas.version(),
-        lifespan=_lifespan(settings, compile, metrics, answers),
+        lifespan=_lifespan(settings, compile, metrics, answers, on_start),
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -87,7 +87,7 @@ def serve(settings: Settings) -> None:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     uvicorn.run(
-        create_app(settings, registry=registry),
+        create_app(settings, registry=registry, on_start=process.tune),
         host=settings.host,
         port=settings.port,
         access_log=False,
@@ -97,7 +97,11 @@ def serve(settings: Settings) -> None:
 
 
 def _lifespan(
-    settings: Settings, make_engine: Compile | None, metrics: Metrics, answers: Answers
+    settings: Settings,
+    make_engine: Compile | None,
+    metrics: Metrics,
+    answers: Answers,
+    on_start: Callable[[], None],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -108,10 +112,8 @@ def _lifespan(
         _describe(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         callers = Callers()
-        # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.
-        gc.collect()
-        gc.freeze()
         app.state.service = Service(settings, repository, certifier, metrics, answers, callers)
+        on_start()
         yield
         await repository.close()
         certifier.close()
