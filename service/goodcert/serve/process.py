@@ -11,6 +11,6 @@ def tune() -> None:
     # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.
     gc.collect()
     gc.freeze()
-    # The engine's thread waits for the interpreter lock after every batch. Decoders let go of it for moments that are
-    # too short to wake up in, and each of them starts the wait anew: at the default of 5 ms it may never end.
+    # The engine's thread waits for the interpreter lock after every batch. Decoders let go of it for moments that
+    # are too short to wake up in, and each of them starts the wait anew: at the default of 5 ms it may never end.
     sys.setswitchinterval(SWITCH_SECONDS)
