@@ -211,7 +211,7 @@ class TestIdempotency:
             ]
         assert answers[0].content == answers[2].content != answers[1].content
 
-    @pytest.mark.parametrize("key", ["", "k\u00e9y", "x" * 256, "two words"])
+    @pytest.mark.parametrize("key", ["", "k\u00e9y".encode(), "x" * 256, "two words"])
     def test_a_key_that_is_none_is_refused(self, recording, png, key):
         assert code(recording.certify(png, headers={"Idempotency-Key": key})) == (422, "bad_idempotency_key")
 

@@ -1,7 +1,6 @@
 """The application: its parts put together, opened at start, closed at the end."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -41,11 +40,13 @@ def create_app(
     registry: CollectorRegistry | None = None,
     lifecycle: Lifecycle | None = None,
     traces: "Traces | None" = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The service as an ASGI application; models are loaded when it starts.
 
     compile: makes engines, `goodcert.engine.compile` by default. registry: takes the metrics, a new one by
     default. lifecycle: where the server says that it ends. traces: makes spans, by default if the settings say so.
+    on_start: is called when the models are loaded.
     """
     lifecycle = lifecycle or Lifecycle()
     traces = traces or assembly.traces_of(settings)
@@ -55,7 +56,7 @@ def create_app(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
         version=schemas.version(),
-        lifespan=_lifespan(settings, compile, metrics, answers, lifecycle, traces),
+        lifespan=_lifespan(settings, compile, metrics, answers, lifecycle, traces, on_start),
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -104,6 +105,7 @@ def _lifespan(
     answers: Answers,
     lifecycle: Lifecycle,
     traces: "Traces | None",
+    on_start: Callable[[], None],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -113,13 +115,11 @@ def _lifespan(
         certifier = Certifier(settings.max_pixels, metrics)
         exposition = Exposition(metrics.registry, vitals.refresh)
         callers = Callers()
-        # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.
-        gc.collect()
-        gc.freeze()
         async with assembly.departure(settings, metrics) as departure:
             app.state.service = Service(
                 settings, repository, certifier, exposition, answers, lifecycle, callers, departure
             )
+            on_start()
             polled = repository.polled(settings.model_poll_seconds)
             async with polled, vitals.every_second(), assembly.grpc(app, settings, answers):
                 yield

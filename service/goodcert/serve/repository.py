@@ -233,8 +233,10 @@ async def _close(batchers: Iterable[ImageBatcher]) -> None:
 
 def _give_back() -> None:
     """The memory of what nobody holds, to the operating system: left to itself glibc would keep most of it."""
-    gc.unfreeze()  # what was loaded at the start was to stay
+    frozen = gc.get_freeze_count()  # of what was loaded at the start, and was to stay
+    gc.unfreeze()
     gc.collect()
-    gc.freeze()
+    if frozen:
+        gc.freeze()
     with suppress(OSError, AttributeError):  # another C library needs no reminding
         ctypes.CDLL(None).malloc_trim(0)
