@@ -331,6 +331,17 @@ class TestWire:
         assert_error(service.client.post(f"{INFER}?epsilon=2", content=png, headers=headers), 422)
         assert_error(service.client.post(f"{INFER}?method=x", content=png, headers=headers), 422)
 
+    def test_uploads_are_recorded_like_those_of_v1_before_the_answer_is_sent(self, start, tmp_path, png, floats):
+        pytest.importorskip("sqlalchemy")
+        headers = {"Inference-Header-Content-Length": "0"}
+        with start(ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}") as service:
+            assert service.client.post(INFER, content=png, headers=headers).status_code == 200
+            assert service.client.post(INFER, json=self.request(floats[0])).status_code == 200  # no upload
+            (found,) = service.client.get("/v1/certificates").json()["certificates"]
+            certificate = service.certify(png).json()
+        for name in ("image", "epsilon", *NUMBERS, "verdict"):
+            assert found[name] == certificate[name]
+
     def test_other_paths_keep_their_own_form(self, service):
         for path in ("/v1/models/other", "/v20", "/"):
             assert service.client.get(path).headers["content-type"] == "application/problem+json"

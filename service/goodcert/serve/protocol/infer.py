@@ -8,12 +8,14 @@ import numpy as np
 
 from goodcert.bounds.ball import Ball, ByteBall, around_reals
 from goodcert.serve.certify import INLINE_BYTES, Question
+from goodcert.serve.departure import Reply
 from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
 from goodcert.serve.preprocess import Prepared
 from goodcert.serve.problems import problem_of
 from goodcert.serve.protocol.answers import Row
 from goodcert.serve.protocol.requests import INPUT, Images, Pixels
 from goodcert.serve.repository import ServedModel
+from goodcert.serve.schemas import certificate_body
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -30,6 +32,7 @@ async def infer(
     for start in range(0, len(images), at_once):
         chunk = images[start : start + at_once]
         rows += await _together(await _asks(service, model, chunk, start, question, deadline))
+    await _record(service, rows, deadline)
     return rows
 
 
@@ -54,7 +57,7 @@ async def _upload(
         certificate = await service.certifier.certify(upload, model, question, deadline)
     except ImageRefused as error:
         raise BadInference(f"{INPUT}[{number}]: {problem_of(error).detail}") from error
-    return Row(certificate.answer, certificate.verdict, certificate.scope)
+    return Row(certificate.answer, certificate.verdict, certificate.scope, certificate)
 
 
 async def _tensor(
@@ -86,12 +89,25 @@ async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
     """All or none: the first refusal takes the others out of the queue."""
     if len(asks) == 1:
         return [await asks[0]]
+    tasks = [asyncio.create_task(ask) for ask in asks]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask) for ask in asks]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        tasks.clear()  # or an error would hold its task, this frame, and so the model
+
+
+async def _record(service: Service, rows: Sequence[Row], deadline: float) -> None:
+    """The certificates of uploads are recorded like those of /v1, before anything is sent."""
+    if not service.departure.records:
+        return
+    bodies = [certificate_body(row.certificate) for row in rows if row.certificate is not None]
+
+    async def made() -> Reply:
+        return Reply(b"", "", bodies)
+
+    await service.departure.leave(made, None, deadline)
 
 
 def _at_once(settings: Settings, model: ServedModel) -> int:
