@@ -107,6 +107,10 @@ def ones(*shape: int) -> np.ndarray:
     return np.ones(shape, np.float32)
 
 
+def sizes(*values: int) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
 # --- files that are none ------------------------------------------------------------------------------
 
 

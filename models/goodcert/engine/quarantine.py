@@ -57,6 +57,11 @@ class Quarantine:
         if self._process is not None:
             self._end(self._process)
 
+    @property
+    def pid(self) -> int:
+        """Of the process, which is started if need be."""
+        return self._running().pid
+
     def examine(self, model: bytes, sidecar: bytes | None = None) -> None:
         """Raises EngineError with the reason, unless the file can be read, understood and bounded.
 

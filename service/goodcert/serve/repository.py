@@ -7,7 +7,6 @@ on it: each holds the model, and when the last lets go, its queues are closed an
 
 import asyncio
 import ctypes
-import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -232,11 +231,6 @@ async def _close(batchers: Iterable[ImageBatcher]) -> None:
 
 
 def _give_back() -> None:
-    """The memory of what nobody holds, to the operating system: left to itself glibc would keep most of it."""
-    frozen = gc.get_freeze_count()  # of what was loaded at the start, and was to stay
-    gc.unfreeze()
-    gc.collect()
-    if frozen:
-        gc.freeze()
+    """The memory of what nobody holds, to the operating system: glibc by itself keeps most of it."""
     with suppress(OSError, AttributeError):  # another C library needs no reminding
         ctypes.CDLL(None).malloc_trim(0)
