@@ -50,10 +50,12 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         watchdog.start()
         try:
             assert service.stderr
-            yield (
-                next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line))),
-                service,
-            )
+            address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            drain = threading.Thread(target=service.stderr.read)  # so that a talkative service never blocks
+            drain.start()
+            yield address, service
+            service.kill()
+            drain.join()
         finally:
             watchdog.cancel()
             service.kill()
