@@ -122,7 +122,7 @@ def recorded(url: str) -> set[bytes]:
 
 def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there(url: str) -> None:
     with serving("--ledger-url", url) as (address, service), Load(address) as load:
-        load.wait_for(answers=400)
+        load.wait_for(answers=200)
         service.send_signal(signal.SIGKILL)
         service.wait()
     with existing(url).begin() as connection:

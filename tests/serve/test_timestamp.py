@@ -20,5 +20,5 @@ def test_times_are_told_in_one_form(text, told):
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "0001-01-01T00:00:00+02:00"])
 def test_what_is_no_time_is_refused(text):
-    with pytest.raises(ValueError, match="isoformat|month|year|range|"):
+    with pytest.raises(ValueError, match=r"."):
         parse(text)
