@@ -16,10 +16,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
 from goodcert.serve.ledger.audit import audit
 from goodcert.serve.ledger.database import existing
-from goodcert.serve.ledger.reader import Reader
+from goodcert.serve.ledger.tables import certificates
 from goodcert.serve.signing import CERTIFICATE, create_key, key_set, verified
 from postgres import Postgres, missing, postgres
 
@@ -50,10 +51,12 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         watchdog.start()
         try:
             assert service.stderr
-            yield (
-                next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line))),
-                service,
-            )
+            address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
+            drain = threading.Thread(target=service.stderr.read)  # so that a talkative service never blocks
+            drain.start()
+            yield address, service
+            service.kill()
+            drain.join()
         finally:
             watchdog.cancel()
             service.kill()
@@ -112,18 +115,21 @@ class Load:
                     self._grown.notify_all()
 
 
+def recorded(url: str) -> set[bytes]:
+    with existing(url).begin() as connection:
+        return set(connection.execute(select(certificates.c.body)).scalars())
+
+
 def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there(url: str) -> None:
     with serving("--ledger-url", url) as (address, service), Load(address) as load:
-        load.wait_for(answers=400)
+        load.wait_for(answers=200)
         service.send_signal(signal.SIGKILL)
         service.wait()
-    ledger = existing(url)
-    with ledger.begin() as connection:
+    with existing(url).begin() as connection:
         found = audit(connection, None)
     assert found.faults == []
-    assert found.last >= len(load.answers) >= 400
-    for answer in load.answers:
-        assert Reader(ledger).certificate(json.loads(answer)["id"]) == answer
+    assert found.last >= len(load.answers) >= 200
+    assert set(load.answers) <= recorded(url)
 
 
 def test_two_services_share_one_chain(url: str, tmp_path: Path) -> None:
@@ -170,8 +176,7 @@ def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(se
             load.wait_for(answers=len(load.answers) + 50)
         refused = httpx.get(f"{address}/health/ready").status_code
     assert refused == 200
-    ledger = Reader(existing(url))
-    assert all(ledger.certificate(json.loads(answer)["id"]) == answer for answer in load.answers)
+    assert set(load.answers) <= recorded(url)
 
 
 def test_without_its_database_the_service_serves_and_counts_where_that_is_wanted(server: Postgres) -> None:
