@@ -111,3 +111,26 @@ def test_the_plain_install_is_the_light_client() -> None:
 def test_torch_is_asked_for_without_an_index() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert "torch>=2.11,<2.14" in extras["engine"]
+
+
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "jsonpickle"}
+RUNNING = {"eval", "exec", "compile", "__import__"}
+
+
+def shipped() -> list[Path]:
+    return [path for _, path in modules()] + sorted((ROOT / "scripts").rglob("*.py"))
+
+
+def called(path: Path) -> set[str]:
+    """What is called, as it is written, and the keywords it is called with."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    names = {ast.unparse(call.func) for call in calls}
+    return names | {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
+
+
+def test_nothing_that_ships_unpickles_or_runs_what_it_reads() -> None:
+    for path in shipped():
+        assert not {name.split(".")[0] for name in imported(path)} & PICKLES, path
+        names = called(path)
+        assert not names & (RUNNING | {"torch.load", "torch.save", "torch.jit.load", "allow_pickle"}), path
+        assert not {name for name in names if name.endswith((".read_pickle", ".to_pickle"))}, path

@@ -21,7 +21,10 @@ from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
 from goodcert.serve import listening
 from goodcert.serve.app import create_app
+from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.files import find
 from goodcert.serve.lifecycle import Lifecycle
+from goodcert.serve.loading import Loader
 from goodcert.serve.settings import Settings
 
 HEIGHT, WIDTH, CLASSES = 4, 6, 3
@@ -187,6 +190,17 @@ class FakeCompile:
 @pytest.fixture
 def fake_compile():
     return FakeCompile()
+
+
+@pytest.fixture
+def load_one(fake_compile):
+    """The reason why the only model of a folder is refused."""
+
+    def load_it(root):
+        refused = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(find(root))
+        return refused[0].reason
+
+    return load_it
 
 
 @pytest.fixture

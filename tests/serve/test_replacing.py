@@ -103,8 +103,7 @@ def test_a_request_that_has_the_model_may_still_queue_after_it_was_unloaded(tmp_
             unloading = asyncio.create_task(repository.unload("tiny"))
             await asyncio.sleep(0)
             with pytest.raises(UnknownModel):
-                while repository.get("tiny"):
-                    await asyncio.sleep(0)
+                repository.get("tiny")
             assert not unloading.done()
             last = ask(model)
             del model
@@ -294,21 +293,21 @@ def test_closing_answers_those_that_have_a_replaced_model(tmp_path, write_model,
 
 
 def test_twenty_loadings_and_unloadings_leave_no_memory_behind(tmp_path, make_metadata):
-    """With a real engine of 2 million weights, 8 MB: were one copy kept each time, 120 MB would be missing."""
+    """With a real engine of a quarter of a million weights, 1 MB: were its four copies kept each time, 60 MB would
+    be missing."""
     random = np.random.default_rng(0)
-    shapes = {"w1": (64, 16384), "w2": (16384, 64), "w3": (64, 3)}
+    shapes = {"w1": (256, 1024), "w2": (1024, 3)}
     constants = {name: random.standard_normal(shape).astype(np.float32) / 100 for name, shape in shapes.items()}
-    dense = [("Gemm", [a, w], b, {}) for a, w, b in (("f", "w1", "h"), ("r", "w2", "i"), ("s", "w3", "y"))]
-    relus = [("Relu", ["h"], "r", {}), ("Relu", ["i"], "s", {})]
-    layers = [("Flatten", ["x"], "f", {}), dense[0], relus[0], dense[1], relus[1], dense[2]]
-    graph = onnx_model(layers, constants, ["N", 1, 8, 8])
-    write(graph, make_metadata(height=8, width=8), tmp_path / "tiny" / "1" / "model.onnx")
+    dense = [("Gemm", [a, w], b, {}) for a, w, b in (("f", "w1", "h"), ("r", "w2", "y"))]
+    layers = [("Flatten", ["x"], "f", {}), dense[0], ("Relu", ["h"], "r", {}), dense[1]]
+    graph = onnx_model(layers, constants, ["N", 1, 16, 16])
+    write(graph, make_metadata(height=16, width=16), tmp_path / "tiny" / "1" / "model.onnx")
 
     async def story():
         repository = Repository.open(tmp_path, Loader(engine.compile, "cpu", 1, *batchers()))
         resident = []
         for _ in range(20):
-            assert await ask(repository.get("tiny"), deadline=300)
+            await ask(repository.get("tiny"), deadline=300)
             await repository.unload("tiny")
             resident.append(resident_mebibytes())
             await repository.load("tiny")
@@ -316,7 +315,7 @@ def test_twenty_loadings_and_unloadings_leave_no_memory_behind(tmp_path, make_me
         return resident
 
     resident = asyncio.run(story())
-    assert resident[-1] - resident[4] < 40, resident
+    assert resident[-1] - resident[4] < 25, resident
 
 
 def resident_mebibytes():

@@ -1,10 +1,13 @@
-"""`goodcert inspect FILE`: whether a model file can be bounded, and if not, which node stands in the way."""
+"""`goodcert inspect FILE`: whether a model file can be bounded, and if not, which node stands in the way; whether
+it says of itself what the service must know, and if not, how a sidecar says it."""
 
 import argparse
 from pathlib import Path
 
 from goodcert import artifact, engine
+from goodcert.artifact import sidecar
 from goodcert.bounds.catalogue import Entry, catalogue
+from goodcert.engine.admission import require_agreement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     print(f"{options.file}: can be bounded; input {compiled.input_shape}, {compiled.classes} classes")
     print(f"bound methods: {', '.join(compiled.methods)}{_without_crown(compiled)}")
-    print(_metadata(options.file))
+    print(_metadata(options.file, compiled))
     return 0
 
 
@@ -45,9 +48,14 @@ def _without_crown(compiled: engine.Engine) -> str:
     return "" if compiled.without_crown is None else f"; no crown: {compiled.without_crown}"
 
 
-def _metadata(path: Path) -> str:
+def _metadata(path: Path, compiled: engine.Engine) -> str:
+    """What the file, or the sidecar beside it, says; without either, a sidecar to start from."""
     try:
         metadata = artifact.read(path).metadata
-    except artifact.ArtifactError as error:
-        return f"without usable metadata ({error})"
+        require_agreement(metadata, compiled.input_shape, compiled.classes)
+    except (artifact.ArtifactError, engine.EngineError) as error:
+        start = sidecar.start(compiled.input_shape, compiled.classes)
+        return (
+            f"without usable metadata ({error})\n\nTo serve it, put this beside it as {sidecar.NAME}:\n\n{start}"
+        )
     return f"method {metadata.method}, epsilon {metadata.epsilon}, threshold {metadata.threshold:.6f}"
