@@ -3,6 +3,7 @@
 import http.client
 import random
 import sys
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -52,8 +53,10 @@ def ask(connection: http.client.HTTPConnection, chance: random.Random, body: byt
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_grows_by_no_more_than_100_mib() -> None:
-    chance, offered = random.Random(0), bodies()
+def test_memory_grows_by_no_more_than_100_mib(
+    record_property: Callable[[str, object], None],
+) -> None:
+    chance, offered = random.Random(0), bodies()  # noqa: S311  nothing is secret
     statuses: dict[int, int] = {}
     with serving("--threads", "1") as served:
         served.line(is_ready)
@@ -65,7 +68,8 @@ def test_memory_grows_by_no_more_than_100_mib() -> None:
             statuses[status] = statuses.get(status, 0) + 1
         grown = resident_mib(served.process.pid) - before
         connection.close()
-    print(f"{before:.0f} MiB before, grown by {grown:.1f} MiB after {REQUESTS} requests: {statuses}")
+    for name, value in (("before_mib", before), ("grown_mib", grown), ("statuses", statuses)):
+        record_property(name, value)
     assert statuses[200] > REQUESTS / 20
     assert not [status for status in statuses if status >= 500]
     assert statuses.get(0, 0) < REQUESTS / 100
