@@ -378,7 +378,16 @@ class TestDocumentation:
         post = paths["/v1/models/{model}/certify"]["post"]
         assert "multipart/form-data" in post["requestBody"]["content"]
         assert "image/png" in post["requestBody"]["content"]
-        names = ["model", "epsilon", "method", "radius", "X-Request-Timeout-Ms", "X-Priority"]
+        names = [
+            "model",
+            "epsilon",
+            "method",
+            "radius",
+            "signed",
+            "X-Request-Timeout-Ms",
+            "X-Priority",
+            "Idempotency-Key",
+        ]
         assert [parameter["name"] for parameter in post["parameters"]] == names
         assert "application/problem+json" in post["responses"]["default"]["content"]
 

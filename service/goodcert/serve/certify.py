@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from time import perf_counter
@@ -47,8 +46,7 @@ class Question(NamedTuple):
     priority: Priority = "monitor"
 
 
-@dataclass(frozen=True)
-class Certificate:
+class Certificate(NamedTuple):
     """Everything about one answer, before it is given a shape for the wire."""
 
     id: str
@@ -96,6 +94,18 @@ class Certifier:
         self._metrics.record_answer(model.name, certificate.verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
         return certificate
+
+    async def certify_input(
+        self, prepared: Prepared, model: ServedModel, question: Question, deadline: float
+    ) -> tuple[Answer, Verdict]:
+        """The answer about a ball at the model's own input, (C, H, W), and its verdict; raises like `certify`."""
+        started = perf_counter()
+        model.require_sound()
+        answer = await self._answer(model, prepared, question, deadline)
+        verdict = _verdict(model, answer)
+        self._metrics.record_answer(model.name, verdict, answer.confidence, answer.upper)
+        self._metrics.stages["total",].observe(perf_counter() - started)
+        return answer, verdict
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -1,8 +1,8 @@
 """From the bytes of an upload to its pixels, or a refusal."""
 
 import hashlib
-from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ _DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow ca
 _COLOUR = frozenset({"RGB", "RGBA"})
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """An upload after decoding.
 
     pixels: uint8 (of 255) or uint16 (of 65535), (H, W) for grey or (H, W, 3) for red, green, blue.

@@ -26,13 +26,30 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadFilter
 │   ├── BadPriority
 │   ├── BadRadius
+│   ├── BadSigned
 │   ├── BadTimeout
 │   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
 │   └── UnknownParameter
+├── IdempotencyRefused
+│   ├── BadIdempotencyKey
+│   ├── IdempotencyMismatch
+│   └── IdempotencyUnavailable
+├── LedgerFault
+│   ├── LedgerDisabled
+│   ├── LedgerUnavailable
+│   ├── NoCheckpoint
+│   └── UnknownCertificate
+├── ProtocolRefused
+│   ├── AdminDisabled
+│   ├── BadInference
+│   ├── EncodingRefused
+│   └── NotSupported
+├── SigningDisabled
 ├── ModelUnavailable
 │   ├── NotReady
 │   ├── UnknownModel
@@ -161,6 +178,14 @@ class BadPriority(QueryRefused):
     """The priority is not one the service has."""
 
 
+class BadFilter(QueryRefused):
+    """A list of certificates is asked for by something that is no filter."""
+
+
+class BadSigned(QueryRefused):
+    """Whether a signature is asked for is neither true nor false."""
+
+
 class BadRadius(QueryRefused):
     """Whether the certified radius is asked for is neither true nor false."""
 
@@ -183,6 +208,67 @@ class RepeatedParameter(QueryRefused):
 
 class UnknownParameter(QueryRefused):
     """A parameter that is not known, perhaps a misspelling."""
+
+
+class ProtocolRefused(ServeError):
+    """The Open Inference Protocol has no such request, or this service no answer to it. Unlike those of all other
+    errors, the message is for the caller; where there is none, the problem's own text is told."""
+
+
+class AdminDisabled(ProtocolRefused):
+    """Models may not be loaded and unloaded over the network."""
+
+
+class BadInference(ProtocolRefused):
+    """An infer request that does not say what its images are."""
+
+
+class EncodingRefused(ProtocolRefused):
+    """The body is compressed in a way that is not read."""
+
+
+class NotSupported(ProtocolRefused):
+    """An extension of the protocol that this service does not have."""
+
+
+class IdempotencyRefused(ServeError):
+    """The request cannot be answered once and for all."""
+
+
+class BadIdempotencyKey(IdempotencyRefused):
+    """The key is empty, too long, or not of printable characters."""
+
+
+class IdempotencyMismatch(IdempotencyRefused):
+    """The key was used for another request."""
+
+
+class IdempotencyUnavailable(IdempotencyRefused):
+    """Answers are kept in the ledger, and there is none."""
+
+
+class LedgerFault(ServeError):
+    """The ledger does not give or take what is asked."""
+
+
+class LedgerDisabled(LedgerFault):
+    """The service keeps no ledger."""
+
+
+class LedgerUnavailable(LedgerFault):
+    """The ledger could not be written or read."""
+
+
+class NoCheckpoint(LedgerFault):
+    """No signed checkpoint of the ledger was made yet."""
+
+
+class UnknownCertificate(LedgerFault):
+    """No certificate of this id is in the ledger."""
+
+
+class SigningDisabled(ServeError):
+    """The service has no key to sign with."""
 
 
 class ModelUnavailable(ServeError):

@@ -7,12 +7,13 @@ it leaves out is the framework's own cost, several times that of everything else
 
 from collections.abc import Callable
 
-import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve.asking import Asked, asked
+from goodcert.serve.departure import Reply
 from goodcert.serve.errors import ServeError
 from goodcert.serve.forms import FORM, read_body
+from goodcert.serve.schemas import certificate_body
 from goodcert.serve.service import Service
 
 _FORM = FORM.encode()
@@ -32,20 +33,25 @@ class HotPath:
             return
         service = self._service()
         try:
-            body = await _certify(service, asked(service, scope, *named), receive)
+            reply = await _certify(service, asked(service, scope, *named), receive)
         except Exception as error:
             await service.answers.response(error)(scope, receive, send)
             if not isinstance(error, ServeError):
                 raise  # for the server's log
             return
-        await _send_json(body, send)
+        await _send(reply, send)
 
 
-async def _certify(service: Service, request: Asked, receive: Receive) -> bytes:
-    upload = await read_body(receive, request.deadline)
-    work = service.certifier.certify(upload, request.model, request.question, request.deadline)
-    certificate = await service.callers.attend(receive, work)
-    return orjson.dumps(await service.issue(certificate))
+async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
+    with service.callers.attend(receive, about.deadline) as call:
+        upload = await read_body(receive)
+        call.has_body()
+
+        async def make() -> Reply:
+            certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
+            return about.seal.one(certificate_body(certificate))
+
+        return await service.departure.leave(make, about.once(upload), about.deadline)
 
 
 def _named(scope: Scope) -> tuple[str, str | None] | None:
@@ -64,7 +70,8 @@ def _is_form(scope: Scope) -> bool:
     )
 
 
-async def _send_json(body: bytes, send: Send) -> None:
-    headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+async def _send(reply: Reply, send: Send) -> None:
+    size, kind = len(reply.content), reply.media_type.encode()
+    headers = [(b"content-length", b"%d" % size), (b"content-type", kind)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": reply.content})

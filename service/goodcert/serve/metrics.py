@@ -1,5 +1,6 @@
 """Every metric of the service, declared in one object that is given its registry."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -104,6 +105,17 @@ class Metrics:
             "goodcert_crown_missed_total",
             "Images that auto answered with the bound of ibp for want of time or room for crown.",
         )
+        self.ledger_recorded = self._one(
+            Counter, "goodcert_ledger_recorded_total", "Certificates that are in the ledger."
+        )
+        self.ledger_lost = self._one(
+            Counter,
+            "goodcert_ledger_lost_total",
+            "Certificates that were served although the ledger failed. Any is an alarm.",
+        )
+        self.ledger_seconds = self._one(
+            Histogram, "goodcert_ledger_commit_seconds", "Seconds of a transaction.", buckets=_SECONDS
+        )
         self.unsound = self._one(
             Counter,
             "goodcert_unsound_total",
@@ -152,6 +164,10 @@ class Metrics:
             Counter, "goodcert_worker_restarts_total", "Workers that ended unasked and were replaced."
         )
 
+    def tell(self, stage: str, listener: Callable[[float], None]) -> None:
+        """Tell the seconds of a stage to `listener`, too."""
+        self.stages[stage,] = _Told(self.stages[stage,], listener)
+
     def count_problem(self, code: str) -> None:
         self.rejections[code,].inc()
 
@@ -169,6 +185,11 @@ class Metrics:
         for seconds in run.waited_seconds:
             self.stages["queue",].observe(seconds)
 
+    def record_commit(self, certificates: int, seconds: float) -> None:
+        """A transaction of the ledger has succeeded."""
+        self.ledger_recorded.inc(certificates)
+        self.ledger_seconds.observe(seconds)
+
     def record_answer(self, model: str, verdict: str, confidence: float, upper: float) -> None:
         """An image has its certificate."""
         self.images[model, verdict].inc()
@@ -184,6 +205,18 @@ class Metrics:
     ) -> Children:
         self.rows.append(Row(name, kind.__name__.lower(), labels, meaning))
         return Children(kind(name, meaning, labels, registry=self.registry, **options))
+
+
+class _Told:
+    """A child of a histogram with a listener."""
+
+    def __init__(self, child: Any, listener: Callable[[float], None]) -> None:
+        self._child = child
+        self._listener = listener
+
+    def observe(self, seconds: float) -> None:
+        self._child.observe(seconds)
+        self._listener(seconds)
 
 
 def table_markdown() -> str:

@@ -1,8 +1,9 @@
 """What the service asks of an engine, and the way of a batch through it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -40,7 +41,8 @@ class Compile(Protocol):
     def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> Engine: ...
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """What the engine says about one image; `possible` are the classes that can win inside the ball, `method` is
     what gave the bounds."""
 

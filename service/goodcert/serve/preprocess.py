@@ -12,9 +12,8 @@ What remains is the one division N / D, whose result is at most 1 and errs by at
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ T = TypeVar("T", bound=np.generic)
 Scope = Literal["upload", "model_input"]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """One image as the engine takes it: the ball, (C, H, W), and what its certificate covers."""
 
     ball: Ball | ByteBall
@@ -48,6 +46,11 @@ class Prepared:
         """What it holds while it waits."""
         ball = self.ball
         return ball.pixels.nbytes if isinstance(ball, ByteBall) else sum(array.nbytes for array in ball)
+
+    def alone(self) -> Ball:
+        """The ball as a batch of one, (1, C, H, W)."""
+        ball = self.ball.unfold() if isinstance(self.ball, ByteBall) else self.ball
+        return Ball(*(array[None] for array in ball))
 
 
 def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:

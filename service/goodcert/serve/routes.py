@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from goodcert.serve import schemas
 from goodcert.serve.asking import PRIORITIES, PRIORITY, Asked, asked
 from goodcert.serve.batching import BULK_SHARE
 from goodcert.serve.deadline import HEADER as TIMEOUT
+from goodcert.serve.departure import Reply
 from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.forms import FORM, PART, RAW, images_of, read_body
 from goodcert.serve.query import METHODS, SEARCH
@@ -56,6 +58,14 @@ _CERTIFY: dict[str, Any] = {
             "schema": {"type": "string", "enum": list(SEARCH)},
         },
         {
+            "name": "signed",
+            "in": "query",
+            "required": False,
+            "description": "Whether certificates come as compact JSON Web Signatures; so they do, too, where "
+            "Accept names application/jose.",
+            "schema": {"type": "string", "enum": list(SEARCH)},
+        },
+        {
             "name": TIMEOUT,
             "in": "header",
             "required": False,
@@ -71,6 +81,14 @@ _CERTIFY: dict[str, Any] = {
             "several images is always bulk.",
             "schema": {"type": "string", "enum": list(PRIORITIES)},
         },
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "For a request that may be sent again: its answer is kept for 24 hours, and given to "
+            "every request with this key and the same bytes.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        },
     ],
     "requestBody": {
         "required": True,
@@ -78,22 +96,7 @@ _CERTIFY: dict[str, Any] = {
         "content": {**dict.fromkeys(RAW, _BINARY), FORM: _FORM},
     },
 }
-Responses = dict[int | str, dict[str, Any]]
-
-_PROBLEM: Responses = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": {"schema": schemas.ProblemBody.model_json_schema()}},
-    }
-}
-
-
-def _ok(model: Any, description: str = "Success") -> Responses:
-    """How a path answers, for the documentation."""
-    return {200: {"model": model, "description": description}, **_PROBLEM}
-
-
-_CERTIFIED = _ok(
+_CERTIFIED = schemas.ok(
     schemas.CertificateBody | schemas.CertificatesBody, "A certificate for an image, a list of them for a form"
 )
 
@@ -110,31 +113,31 @@ async def certify_with_version(request: Request, model: str, version: str) -> Re
     return await _certify(request, model, version)
 
 
-@router.get("/v1/models", responses=_ok(schemas.ModelsBody))
+@router.get("/v1/models", responses=schemas.ok(schemas.ModelsBody))
 async def list_models(request: Request) -> Response:
-    """Every model found at start: served, out of service, or refused with the reason."""
+    """Every model in the folder: served, out of service, or refused with the reason."""
     return _json(schemas.models_body(service_of(request).repository))
 
 
-@router.get("/v1/models/{model}", responses=_ok(schemas.CardBody))
+@router.get("/v1/models/{model}", responses=schemas.ok(schemas.CardBody))
 async def show_model(request: Request, model: str) -> Response:
     """The model card: what it takes, how it was trained, what was measured."""
     return _json(schemas.card_body(service_of(request).repository.versions(model)))
 
 
-@router.get("/health/live", responses=_ok(schemas.StatusBody))
+@router.get("/health/live", responses=schemas.ok(schemas.StatusBody))
 async def live() -> Response:
     """Whether the process answers."""
     return _json({"status": "live"})
 
 
-@router.get("/health/started", responses=_ok(schemas.StatusBody))
+@router.get("/health/started", responses=schemas.ok(schemas.StatusBody))
 async def started() -> Response:
     """Whether the start is over: nothing is answered before the models are loaded and checked."""
     return _json({"status": "started"})
 
 
-@router.get("/health/ready", responses=_ok(schemas.StatusBody))
+@router.get("/health/ready", responses=schemas.ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
     """Whether traffic should come: there is a model, none broke its guarantee, and the process is not ending."""
     if service_of(request).lifecycle.stopping:
@@ -155,23 +158,27 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
     """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
     service = service_of(request)
     about = asked(service, request.scope, name, version)
-    body = await read_body(request.receive, about.deadline)
-    return _json(await service.callers.attend(request.receive, _answer(request, service, about, body)))
+    with service.callers.attend(request.receive, about.deadline) as call:
+        body = await read_body(request.receive)
+        call.has_body()
+        make = partial(_answer, request, service, about, body)
+        reply = await service.departure.leave(make, about.once(body), about.deadline)
+    return Response(reply.content, media_type=reply.media_type)
 
 
-async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> dict[str, Any]:
+async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> Reply:
     """A certificate for an image, a list of them for a form."""
     if about.media_type != FORM:
-        return await _certify_one(service, body, about)
+        return about.seal.one(await _certify_one(service, body, about))
     images = await asyncio.to_thread(images_of, body, request.headers["content-type"])
     if len(images) > 1:
         about = about._replace(question=about.question._replace(priority="bulk"))
-    return {"certificates": await _certify_each(service, images, about)}
+    return about.seal.all(await _certify_each(service, images, about))
 
 
 async def _certify_one(service: Service, image: bytes, about: Asked) -> dict[str, Any]:
     certificate = await service.certifier.certify(image, about.model, about.question, about.deadline)
-    return await service.issue(certificate)
+    return schemas.certificate_body(certificate)
 
 
 async def _certify_each(service: Service, images: list[bytes], about: Asked) -> list[dict[str, Any]]:

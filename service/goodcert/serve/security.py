@@ -4,6 +4,7 @@ Pure ASGI: the framework would read a form before any dependency of a route runs
 upload.
 """
 
+from collections.abc import Mapping
 from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +25,19 @@ from goodcert.serve.problems import Answers
 from goodcert.serve.settings import Settings, SettingsError
 
 # Everything else, metrics included, needs a key where keys are configured.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/health/started", "/docs", "/openapi.json"})
+# The keys are there for third parties, who verify what they were shown.
+OPEN_PATHS = frozenset(
+    {
+        "/health/live",
+        "/health/ready",
+        "/health/started",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/docs",
+        "/openapi.json",
+        "/v1/keys",
+    }
+)
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _ASKING = ("/certify", "/infer")
 # These say something here; all others are the handlers' business.
@@ -41,6 +54,18 @@ def keyring(settings: Settings) -> Keyring:
         return Keyring(plain, settings.keys_file, default)
     except KeysFileError as error:
         raise SettingsError(str(error)) from error
+
+
+def admit(keyring: Keyring, headers: Mapping[str, str]) -> None:
+    """Whether a stranger asks, before a message is read that Security will look at; names in lower case. Raises
+    KeyMissing or KeyWrong."""
+    if not keyring.asks:
+        return
+    key = _presented({name.encode(): [value.encode("latin-1")] for name, value in headers.items()})
+    if key is None:
+        raise KeyMissing
+    if keyring.find(key, monotonic()) is None:
+        raise KeyWrong
 
 
 class Security:

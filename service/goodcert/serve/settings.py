@@ -1,6 +1,7 @@
 """Every setting of the service: read once, checked at start, frozen after."""
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import tomllib
@@ -41,6 +42,17 @@ class Settings(BaseSettings):
     models: DirectoryPath | None = Field(
         None,
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
+    )
+    model_poll_seconds: float | None = Field(
+        None, ge=0.1, description="Seconds between looks at the models folder for what changed; by default none."
+    )
+    model_check_memory_bytes: int = Field(
+        2**30,
+        ge=2**26,
+        description="Most bytes that a model file may take, in a process of its own, to be read and bounded.",
+    )
+    model_check_seconds: int = Field(
+        10, ge=1, le=3600, description="Most seconds of processor time that this may take."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
     threads: int | None = Field(
@@ -90,6 +102,10 @@ class Settings(BaseSettings):
     batch_wait_ms: float = Field(
         0, ge=0, le=1000, description="Milliseconds an idle engine waits for company; 0 starts at once."
     )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port for gRPC on the same address; 0 takes a free one, none is off."
+    )
+    model_admin: bool = Field(False, description="Let callers load and unload models over /v2 and gRPC.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that callers may present, comma separated; none means no key is asked for."
     )
@@ -108,6 +124,24 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="Most requests under way per key that has no limit of its own, in each worker; more are 429.",
+    )
+    signing_keys: DirectoryPath | None = Field(
+        None,
+        description="Folder of Ed25519 keys in PEM (`goodcert signing-keys create`): the newest signs, all are "
+        "published at `/v1/keys`.",
+    )
+    ledger_url: SecretStr | None = Field(
+        None,
+        description="Database of everything that was said, `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; "
+        "by default there is none.",
+    )
+    ledger_records: Literal["all", "not_in_distribution"] = Field(
+        "all", description="Which certificates the ledger records: all, or those of images that were rejected."
+    )
+    ledger_on_failure: Literal["refuse", "serve"] = Field(
+        "refuse",
+        description="What happens to a certificate that the ledger cannot record: refused with 503, or served and "
+        "counted.",
     )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
@@ -140,6 +174,10 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
     access_log: bool = Field(False, description="Whether every request gets a line in the log.")
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry spans (needs `goodcert[traces]`), as the variables `OTEL_*` say.",
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -153,6 +191,13 @@ class Settings(BaseSettings):
             if not text or any(not "!" <= character <= "~" for character in text):
                 raise ValueError("expected keys of printable ASCII characters without spaces")
         return keys
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, wanted: bool) -> bool:
+        if wanted and not _has("opentelemetry.sdk"):
+            raise ValueError("this needs OpenTelemetry, which is not installed: pip install 'goodcert[traces]'")
+        return wanted
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -203,6 +248,13 @@ def load(**flags: Any) -> Settings:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from error
 
 
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` can be reached from this machine only."""
     try:
@@ -228,12 +280,12 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _sentence(fault: Any) -> str:
-    """One line per fault; the value of a key is never shown."""
+    """One line per fault; the value of a key is never shown, nor a URL that may hold a password."""
     name = ".".join(map(str, fault["loc"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    got = "something else" if name.startswith("api_keys") else repr(fault["input"])
+    got = "something else" if name.startswith(("api_keys", "ledger_url")) else repr(fault["input"])
     return f"{name}: got {got}; {message}"
 
 
