@@ -7,7 +7,6 @@ named by its type and by the functions it went through, the innermost last.
 import logging
 import traceback
 import warnings
-import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -30,8 +29,6 @@ def configure(kind: Format) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if kind == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # Python writes them past the log, with paths; decoders give one for many a bad image.
-    warnings.simplefilter("ignore")
     # Python writes them past the log, with paths; decoders give one for many a bad image.
     warnings.simplefilter("ignore")
 
