@@ -1,12 +1,19 @@
 """Raw bytes to a real server: slow, silent, malformed and greedy connections."""
 
+import asyncio
 import json
+import math
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from goodcert.serve.connections import Connection, Guard, Patience
+from goodcert.serve.problems import Answers
 
 SHORT = {"header_timeout_ms": 300, "body_timeout_ms": 300, "idle_timeout_ms": 300}
 HOST = "Host: x\r\n"
@@ -286,3 +293,76 @@ class TestFraming:
             answer = say(service, f"{CERTIFY}Content-Length: {len(inner)}\r\n{CHUNKED}\r\n0\r\n\r\n{inner}")
             assert answer.count(b"HTTP/1.1 ") == 1
             assert status(answer) == 400
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written; `closed` and `aborted` say what was done to it."""
+
+    def __init__(self):
+        super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written, self.closed, self.aborted = b"", False, False
+
+    def write(self, data):
+        self.written += data
+
+    def is_closing(self):
+        return self.closed
+
+    def close(self):
+        self.closed = True
+
+    def abort(self):
+        self.aborted = True
+
+
+async def _application(_, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def _connected(codes):
+    patience = Patience(idle=1, headers=2, body=3, connections=9)
+    connection = Connection(
+        guard=Guard(patience, Answers(codes.append)),
+        config=uvicorn.Config(_application, log_config=None, ws="none"),
+        server_state=ServerState(),
+        app_state={},
+        _loop=asyncio.get_running_loop(),
+    )
+    transport = FakeTransport()
+    connection.connection_made(transport)
+    return connection, transport
+
+
+def test_who_does_not_take_the_answer_is_hung_up_on_and_then_broken_off():
+    async def story():
+        connection, transport = await _connected([])
+        connection.data_received(f"{LIVE}\r\n".encode())
+        await asyncio.gather(*connection.tasks)
+        assert transport.written.endswith(b"ok")
+        connection.pause_writing()
+        connection.give_up(connection.due)
+        assert (transport.closed, transport.aborted) == (True, False)
+        assert connection.due < connection.loop.time() + 1
+        connection.give_up(connection.due)
+        assert transport.aborted
+
+    asyncio.run(story())
+
+
+def test_every_phase_has_its_own_deadline():
+    async def story():
+        connection, _ = await _connected(codes := [])
+        clock = connection.loop.time
+        assert connection.due == pytest.approx(clock() + 2, abs=0.5)
+        connection.data_received(CERTIFY.encode())
+        assert connection.due == pytest.approx(clock() + 2, abs=0.5)
+        connection.data_received(b"Content-Length: 3\r\n\r\na")
+        assert connection.due == pytest.approx(clock() + 3, abs=0.5)
+        connection.data_received(b"bc")
+        assert connection.due == math.inf
+        await asyncio.gather(*connection.tasks)
+        assert connection.due == pytest.approx(clock() + 1, abs=0.5)
+        assert codes == []
+
+    asyncio.run(story())

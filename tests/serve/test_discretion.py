@@ -101,9 +101,7 @@ PART = f'--B\r\nContent-Disposition: form-data; name="{SECRET}"; filename="/etc/
 HEAD = f"POST {CERTIFY} HTTP/1.1\r\nHost: x\r\nX-API-Key: {SECRET}\r\n"
 REQUESTS = {
     "bad_request": f"GET {SECRET}\r\n\r\n",
-    "bad_framing": f"{HEAD}Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
     "headers_too_slow": f"GET /{SECRET} HTTP/1.1\r\nX-API-Key: {SECRET}",
-    "headers_too_large": f"GET / HTTP/1.1\r\nX-API-Key: {SECRET * 100_000}",
     "body_too_slow": f"{HEAD}Content-Type: image/png\r\nContent-Length: 99\r\n\r\n{SECRET}",
 }
 ASKED = [

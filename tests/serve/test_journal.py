@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import sys
+import warnings
 
 import pytest
 
-from goodcert.serve.journal import JsonLines, TextLines, request_id
+from goodcert.serve.journal import JsonLines, TextLines, configure, request_id
 
 
 def record(message, *arguments, exc_info=None, **fields):
@@ -63,3 +64,16 @@ def test_an_error_is_named_by_type_and_places_without_its_text_or_a_path(lines):
 @pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
 def test_a_line_stays_one_line_whatever_callers_send(lines):
     assert "\n" not in lines.format(record("request", path="/v1/\nmodels"))
+
+
+def test_warnings_of_libraries_which_name_paths_are_not_written(capsys):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with warnings.catch_warnings():
+            configure("text")
+            warnings.warn("a decoder is unhappy", UserWarning, stacklevel=1)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert capsys.readouterr().err == ""
