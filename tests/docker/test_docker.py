@@ -124,10 +124,10 @@ def test_another_index_is_asked_only_when_it_is_given(name: str, index: str, arg
     assert shell.stdout.split() == arguments
 
 
-def test_no_file_names_an_address_but_loopback():
+def test_no_file_names_an_address_but_loopback_and_its_neighbours():
     files = [*DOCKER.iterdir(), ROOT / ".dockerignore"]
     hosts = [host for file in files for host in re.findall(r"https?://([^/:'\" ]+)", file.read_text())]
-    assert set(hosts) == {"127.0.0.1"}
+    assert {"127.0.0.1"} <= set(hosts) <= {"127.0.0.1", *_yaml("compose.yaml")["services"]}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -185,7 +185,7 @@ def test_the_service_starts_in_compose_with_keys_or_for_anyone(
             settings.load()
 
 
-@pytest.mark.parametrize("service", ["goodcert", "prometheus"])
+@pytest.mark.parametrize("service", ["goodcert", "prometheus", "grafana"])
 def test_a_container_can_neither_write_nor_gain_rights_nor_be_reached_from_outside(service: str):
     written = _yaml("compose.yaml")["services"][service]
     assert written["read_only"] is True
@@ -197,16 +197,19 @@ def test_a_container_can_neither_write_nor_gain_rights_nor_be_reached_from_outsi
     assert not {"privileged", "network_mode", "cap_add", "user"} & set(written)
 
 
-def test_prometheus_asks_the_service_where_it_is_with_the_key_it_was_given():
+def test_prometheus_asks_the_service_where_its_metrics_are_open_to_neighbours_only():
     services = _yaml("compose.yaml")["services"]
     (job,) = _yaml("prometheus.yml")["scrape_configs"]
     host, port = job["static_configs"][0]["targets"][0].split(":")
-    assert host in services
-    assert _final("Dockerfile.cpu", "EXPOSE") == [port]
+    assert services[host]["environment"]["GOODCERT_METRICS_PORT"] == port
+    assert not [mapping for mapping in services[host]["ports"] if mapping.endswith(f":{port}")]
     assert job["metrics_path"] == "/metrics"
-    (secret,) = services["prometheus"]["secrets"]
-    assert job["authorization"]["credentials_file"] == f"/run/secrets/{secret}"
-    assert secret in _yaml("compose.yaml")["secrets"]
+
+
+def test_compose_waits_longer_for_the_service_to_end_than_the_service_does():
+    settings = pytest.importorskip("goodcert.serve.settings")
+    waits = _yaml("compose.yaml")["services"]["goodcert"]["stop_grace_period"]
+    assert int(waits.removesuffix("s")) * 1000 > settings.Settings.model_fields["grace_ms"].default
 
 
 def test_files_that_are_mounted_exist():

@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
@@ -29,6 +30,9 @@ R = TypeVar("R")
 Priority = Literal["monitor", "bulk"]
 
 BULK_SHARE = 4
+
+# What a caller wants to find again in the run that its item was part of; its trace, where there is one.
+note: ContextVar[object] = ContextVar("note", default=None)
 
 # Weight of the newest batch in the moving average of seconds per item.
 _NEWEST = 0.2
@@ -53,11 +57,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run of the engine: how many items, how long each had waited, how long it took."""
+    """One finished run of the engine: how many items, how long each had waited, how long it took, and what the
+    caller of each had noted."""
 
     size: int
     waited_seconds: tuple[float, ...]
     engine_seconds: float
+    notes: tuple[object, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -69,6 +75,7 @@ class _Entry(Generic[T, R]):
     deadline: float
     future: asyncio.Future[R]
     queued_at: float = field(default_factory=perf_counter)
+    note: object = field(default_factory=note.get)
 
     def settle(self, result: R | Exception) -> None:
         """Answer the caller, unless gone already."""
@@ -180,7 +187,7 @@ class Batcher(Generic[T, R]):
         self._limits = limits
         self._on_run = on_run
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
-        self._alarm = _Alarm[T, R]()
+        self._alarm: _Alarm[T, R] = _Alarm()
         self._bulk_places = 0.0
         self._seconds_per_item = 0.0
         self._running = False
@@ -204,7 +211,7 @@ class Batcher(Generic[T, R]):
         """
         lane = self._admit(size_bytes, priority)
         loop = asyncio.get_running_loop()
-        entry = _Entry[T, R](item, size_bytes, deadline, loop.create_future())
+        entry: _Entry[T, R] = _Entry(item, size_bytes, deadline, loop.create_future())
         lane.add(entry)
         self._alarm.add(entry, loop)
         self._schedule(loop)
@@ -291,7 +298,8 @@ class Batcher(Generic[T, R]):
         started = perf_counter()
         results = self._attempt([entry.item for entry in batch])
         waited = tuple(started - entry.queued_at for entry in batch)
-        run = Run(len(batch), waited, perf_counter() - started)
+        notes = tuple(entry.note for entry in batch)
+        run = Run(len(batch), waited, perf_counter() - started, notes)
         loop.call_soon_threadsafe(self._finish, batch, results, run)
 
     def _attempt(self, items: list[T]) -> Sequence[R | Exception]:

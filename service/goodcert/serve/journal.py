@@ -6,6 +6,7 @@ named by its type and by the functions it went through, the innermost last.
 
 import logging
 import traceback
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,6 +18,8 @@ Format = Literal["text", "json"]
 
 # The request that is being answered, "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+# Its trace, "" where none is made.
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 
 _MOST_PLACES = 12
 
@@ -26,10 +29,12 @@ def configure(kind: Format) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if kind == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Python writes them past the log, with paths; decoders give one for many a bad image.
+    warnings.simplefilter("ignore")
 
 
 class JsonLines(logging.Formatter):
-    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave."""
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and the `fields` of `extra`, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -56,6 +61,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = dict(getattr(record, "fields", {}))
     if request := request_id.get():
         fields["request_id"] = request
+    if trace := trace_id.get():
+        fields["trace_id"] = trace
     if record.exc_info and record.exc_info[0]:
         fields |= {"error": record.exc_info[0].__name__, "at": _places(record.exc_info[2])}
     return fields

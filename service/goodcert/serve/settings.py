@@ -1,6 +1,7 @@
 """Every setting of the service: read once, checked at start, frozen after."""
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import tomllib
@@ -41,6 +42,17 @@ class Settings(BaseSettings):
     models: DirectoryPath | None = Field(
         None,
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
+    )
+    model_poll_seconds: float | None = Field(
+        None, ge=0.1, description="Seconds between looks at the models folder for what changed; by default none."
+    )
+    model_check_memory_bytes: int = Field(
+        2**30,
+        ge=2**26,
+        description="Most bytes that a model file may take, in a process of its own, to be read and bounded.",
+    )
+    model_check_seconds: int = Field(
+        10, ge=1, le=3600, description="Most seconds of processor time that this may take."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
     threads: int | None = Field(
@@ -162,6 +174,10 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
     access_log: bool = Field(False, description="Whether every request gets a line in the log.")
+    traces: bool = Field(
+        False,
+        description="Send OpenTelemetry spans (needs `goodcert[traces]`), as the variables `OTEL_*` say.",
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod
@@ -175,6 +191,13 @@ class Settings(BaseSettings):
             if not text or any(not "!" <= character <= "~" for character in text):
                 raise ValueError("expected keys of printable ASCII characters without spaces")
         return keys
+
+    @field_validator("traces")
+    @classmethod
+    def _installed(cls, wanted: bool) -> bool:
+        if wanted and not _has("opentelemetry.sdk"):
+            raise ValueError("this needs OpenTelemetry, which is not installed: pip install 'goodcert[traces]'")
+        return wanted
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -223,6 +246,13 @@ def load(**flags: Any) -> Settings:
         return Settings(**flags)
     except ValidationError as error:
         raise SettingsError("\n".join(_sentence(fault) for fault in error.errors())) from error
+
+
+def _has(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
 
 
 def is_loopback(host: str) -> bool:

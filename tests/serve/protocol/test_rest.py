@@ -6,6 +6,7 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import Refused, Repository
+from goodcert.serve.repository import ModelRefused, Repository
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -435,12 +436,12 @@ class Shelf(Repository):
     """A repository that only writes down what it is told to load."""
 
     def __init__(self):
-        super().__init__([], [Refused("broken", "1", "node 'n' (Loop): this operator cannot be bounded")])
+        super().__init__(Path("models"), loader=None)
         self.told = []
 
     async def load(self, name):
         if name == "broken":
-            raise ValueError(self.refused[0].reason)
+            raise ModelRefused("node 'n' (Loop): this operator cannot be bounded")
         self.told.append(("load", name))
 
     async def unload(self, name):
@@ -504,5 +505,12 @@ class TestAdministration:
         assert_error(answer, 400)
         assert "Loop" in answer.json()["error"]
 
-    def test_a_repository_that_cannot_change_says_so(self):
-        assert_error(self.ask("tiny/load", repository=Repository([]), model_admin=True), 400)
+    def test_the_stock_client_unloads_and_loads_a_model_that_serves(self, start, connect):
+        with start(model_admin=True) as service:
+            client = connect(service)
+            client.unload_model("tiny")
+            assert not client.is_model_ready("tiny")
+            with pytest.raises(InferenceServerException, match=r"tiny|Unknown|No such"):
+                client.get_model_metadata("tiny")
+            client.load_model("tiny")
+            assert client.is_model_ready("tiny")

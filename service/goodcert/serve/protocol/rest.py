@@ -146,13 +146,13 @@ async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
     model.require_sound()
     settings, begun = call.service.settings, asyncio.get_running_loop().time()
     expected = Expected(model.engine.input_shape, model.metadata.epsilon, settings.max_queue_items)
-    asked = parse(await call.body(), call.headers.get(HEADER_LENGTH), call.query, expected)
-    model.require_method(asked.question.method)
-    deadline = begun + timeout_seconds(
-        asked.timeout_ms or settings.request_timeout_ms, settings.request_timeout_ms
-    )
-    work = infer(call.service, model, asked.images, asked.question, deadline)
-    rows = await call.service.callers.attend(call.receive, work)
+    with call.service.callers.attend(call.receive, call.deadline) as attended:
+        body = await call.body()
+        attended.has_body()
+        asked = parse(body, call.headers.get(HEADER_LENGTH), call.query, expected)
+        model.require_method(asked.question.method)
+        seconds = timeout_seconds(asked.timeout_ms or settings.request_timeout_ms, settings.request_timeout_ms)
+        rows = await infer(call.service, model, asked.images, asked.question, begun + seconds)
     return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
 
 
@@ -175,7 +175,7 @@ async def _repository(call: Call, rest: list[str]) -> Reply:
             return _json(descriptions.index(call.service.repository, ready_only))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
-            repository = admin.admin_of(call.service)
+            repository = admin.changeable(call.service)
             await (admin.load if verb == "load" else admin.unload)(repository, name, await call.body())
             return _json({})
     raise HTTPException(404)
