@@ -53,7 +53,8 @@ def pages() -> dict[str, str]:
         "metrics.md": page("Metrics", "Served at `/metrics`.", metrics.table_markdown()),
         "errors.md": page(
             "Errors",
-            "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes.",
+            "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes; "
+            'under `/v2` it is `{"error": "..."}` with the same status.',
             problems.table_markdown(),
         ),
         "operators.md": page(

@@ -98,6 +98,7 @@ def test_the_wheel_holds_every_module_the_default_model_and_the_licence(tmp_path
         for _, path in modules()
     }
     assert expected <= names
+    assert "goodcert/serve/protocol/inference.binpb" in names
     assert {"goodcert/zoo/mnist-good100/1/model.onnx", "goodcert/evaluation/report.html"} <= names
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests", "scripts")) for name in names)

@@ -449,6 +449,22 @@ class Shelf(Repository):
 
 
 class TestAdministration:
+    def test_a_model_is_unloaded_and_loaded_again_while_the_service_runs(self, start, connect, floats):
+        with start(model_admin=True) as service:
+            client = connect(service)
+            before = answers(client.infer("tiny", [tensor(floats, "FP32")]))
+            client.unload_model("tiny")
+            assert not client.is_model_ready("tiny")
+            assert [entry["state"] for entry in client.get_model_repository_index()] == ["UNAVAILABLE"]
+            with pytest.raises(InferenceServerException) as told:
+                client.infer("tiny", [tensor(floats, "FP32")])
+            assert told.value.status() == "404"
+            client.load_model("tiny")
+            assert client.is_model_ready("tiny")
+            assert answers(client.infer("tiny", [tensor(floats, "FP32")])) == before
+            with pytest.raises(InferenceServerException):
+                client.load_model("nobody")
+
     def ask(self, path, content=b"", repository=None, **settings):
         service = Service(
             Settings(**settings),

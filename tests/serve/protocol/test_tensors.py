@@ -1,5 +1,7 @@
 """Tensors on the wire against bytes written by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,7 @@ def test_a_json_number_becomes_the_nearest_float32():
 
 @pytest.mark.parametrize(
     "data",
-    [None, 1, "1", ["1"], [None], [True], [{}], [[1], [1, 2]], [], [1, 2], [[1]], {"a": 1}],
+    [None, 1, "1", ["1"], [None], [True], [{}], [[1], [1, 2]], [], [1, 2], [[[1]]], [[]], {"a": 1}, 10**400],
 )
 def test_anything_but_as_many_numbers_is_refused(data):
     with pytest.raises(BadInference):
@@ -47,6 +49,17 @@ def test_anything_but_as_many_numbers_is_refused(data):
 def test_uint8_takes_whole_numbers_up_to_255_only(data):
     with pytest.raises(BadInference):
         tensors.numbers_of_json(data, "UINT8", (1,))
+
+
+def test_a_long_text_among_short_ones_costs_no_more_than_itself():
+    data = ["a"] * 1000 + ["a" * 1_000_000]
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInference):
+            tensors.numbers_of_json(data, "FP32", (1001,))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_elements_follow_their_lengths():

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from goodcert.serve.errors import BadInference
 
 NUMERIC: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+_KINDS: dict[str, set[type]] = {"FP32": {int, float}, "UINT8": {int}}
 _LENGTH = struct.Struct("<I")
 
 
@@ -28,22 +30,26 @@ def numbers_of_json(data: object, datatype: str, shape: Sequence[int]) -> NDArra
 
     Raises BadInference for anything but numbers, for UINT8 other than whole ones up to 255, or another size.
     """
-    try:
-        values = np.array(data)
-    except (ValueError, OverflowError):
-        values = np.array(None)
-    if values.dtype.kind not in ("iu" if datatype == "UINT8" else "iuf") or values.ndim == 0:
-        raise BadInference(
-            f"images: expected data as an array of {datatype} numbers, flat or nested like its shape"
-        )
-    if values.shape not in (tuple(shape), (prod(shape),)):
-        raise BadInference(
-            f"images: got data of shape {list(values.shape)}, expected {list(shape)}, flat or nested"
-        )
-    if datatype == "UINT8" and not np.all((values >= 0) & (values <= 255)):
+    values = _flat(data, shape)
+    # Looked at before numpy does: it would make room for the longest text in every place.
+    if not set(map(type, values)) <= _KINDS[datatype]:
+        raise BadInference(f"images: expected data of {datatype} numbers only")
+    if datatype == "UINT8" and not 0 <= min(values) <= max(values) <= 255:
         raise BadInference("images: got a number outside 0 to 255 in data, expected UINT8")
     with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused as a pixel
-        return values.astype(NUMERIC[datatype]).reshape(shape)
+        return np.array(values, dtype=np.float64).astype(NUMERIC[datatype]).reshape(shape)
+
+
+def _flat(data: object, shape: Sequence[int]) -> list[Any]:
+    """The elements in their order. Raises BadInference unless they are flat or nested like `shape`."""
+    if isinstance(data, list) and len(data) == prod(shape) and not isinstance(data[0], list):
+        return data
+    level: list[Any] = [data]
+    for size in shape:
+        if not all(isinstance(row, list) and len(row) == size for row in level):
+            raise BadInference(f"images: expected data as a JSON array of shape {list(shape)}, flat or nested")
+        level = list(chain.from_iterable(level))
+    return level
 
 
 def elements(raw: memoryview, count: int) -> list[bytes]:
