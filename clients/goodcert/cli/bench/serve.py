@@ -64,20 +64,22 @@ def _page(options: argparse.Namespace, busy: float, table: str) -> str:
     from goodcert.cli.bench.serving.load import generator
     from goodcert.evaluation import speed
 
+    picture = options.write.with_suffix(".png").name if options.write else "serving.png"
     return f"""# What a certificate costs over HTTP
 
 Measured by `goodcert bench serve --rounds {options.rounds} --seconds {options.seconds:g} --threads \
-{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}, while other programs kept {busy:.1f} processors of \
-{os.cpu_count()} busy. Milliseconds of processor time a certificate, all threads of the server counted; latencies are \
-milliseconds, too. S is the default model, the others are untrained networks of the architecture named.
+{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}; when it began, other \
+programs made a load of {busy:.1f} on {os.cpu_count()} processors. Milliseconds of processor time a \
+certificate, all threads of the server counted; latencies are milliseconds, too. S is the default model, the \
+others are untrained networks of the architecture named.
 
 Three ceilings are measured between the rounds of the server: a no-op application under the same HTTP server; the \
 engine in one process, in batches of as many images as there are connections; the same from the bodies of the \
-requests. Share: decode + engine over server. Overhead: server less decode + engine. Shares hold \
-where absolute times do not, unless others keep the processors busy: they empty the caches of a server that waits, \
-and not those of a loop that does not.
+requests. Share: decode + engine over server. Overhead: server less decode + engine. Shares hold where absolute \
+times do not, unless other programs keep the processors busy: they empty the caches of a server that waits, and \
+not those of a loop that does not.
 
-![processor time]({options.write.with_suffix(".png").name if options.write else "serving.png"})
+![processor time]({picture})
 
 {table}
 """

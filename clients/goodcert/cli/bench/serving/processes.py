@@ -1,5 +1,6 @@
 """Servers as processes of their own, and the processor time they use."""
 
+import math
 import os
 import socket
 import subprocess
@@ -27,6 +28,19 @@ class Server:
         """User and system time of all its threads since it started."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def images(self) -> float:
+        """How many images its engine has run; NaN for a server that does not tell."""
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        counts = [float(line.split()[-1]) for line in lines if line.startswith("goodcert_batch_size_sum")]
+        return sum(counts) if counts else math.nan
+
+    def rest(self) -> None:
+        """Wait until it has finished what it has begun: its processor time stands still."""
+        before = -1.0
+        while (now := self.cpu_seconds()) > before:
+            before = now
+            time.sleep(0.1)
 
     def has(self, path: str) -> bool:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}").status_code == httpx.codes.OK
