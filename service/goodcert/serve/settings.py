@@ -62,12 +62,12 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Most images in one run of the engine.")
     max_queue_items: int = Field(
-        1024, ge=1, description="Most images waiting per model and process; more are refused with 503."
+        1024, ge=1, description="Most images waiting per model, priority and process; more are refused with 503."
     )
     max_queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of prepared images waiting per model and process; more are refused with 503.",
+        description="Most bytes of prepared images waiting per model, priority and process; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
     max_bytes_in_flight: int = Field(
@@ -79,7 +79,10 @@ class Settings(BaseSettings):
         16_000_000, ge=1, le=MOST_PIXELS, description="Most pixels in one image, by its header; more are 413."
     )
     request_timeout_ms: int = Field(
-        10_000, ge=1, description="Most milliseconds from a request's header to its answer; later is 504."
+        10_000,
+        ge=1,
+        description="Most milliseconds from a request's header to its answer, unless X-Request-Timeout-Ms asks "
+        "for fewer; later is 504.",
     )
     header_timeout_ms: int = Field(
         8_000, ge=1, description="Most milliseconds for the headers of a request; the connection is closed then."

@@ -1,6 +1,7 @@
 """`goodcert bench serve`: what a certificate costs over HTTP, beside what no server can beat."""
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -34,10 +35,11 @@ def measure(options: argparse.Namespace) -> Result | str:
         return "reads processor times from /proc, which this system does not have"
     from goodcert.cli.bench.serving.results import plot, table
 
+    busy = os.getloadavg()[0]
     rows = list(_rows(options))
     if options.write:
         plot(rows, options.write.with_suffix(".png"))
-    return Result(table(rows), _page(options, table(rows)))
+    return Result(table(rows), _page(options, busy, table(rows)))
 
 
 def _rows(options: argparse.Namespace) -> Iterator["Row"]:
@@ -58,23 +60,26 @@ def _rows(options: argparse.Namespace) -> Iterator["Row"]:
                     yield case.measure(connections, options.rounds, options.seconds)
 
 
-def _page(options: argparse.Namespace, table: str) -> str:
+def _page(options: argparse.Namespace, busy: float, table: str) -> str:
     from goodcert.cli.bench.serving.load import generator
     from goodcert.evaluation import speed
 
+    picture = options.write.with_suffix(".png").name if options.write else "serving.png"
     return f"""# What a certificate costs over HTTP
 
 Measured by `goodcert bench serve --rounds {options.rounds} --seconds {options.seconds:g} --threads \
-{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}. Milliseconds of processor time a \
+{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}; when it began, other \
+programs made a load of {busy:.1f} on {os.cpu_count()} processors. Milliseconds of processor time a \
 certificate, all threads of the server counted; latencies are milliseconds, too. S is the default model, the \
 others are untrained networks of the architecture named.
 
 Three ceilings are measured between the rounds of the server: a no-op application under the same HTTP server; the \
 engine in one process, in batches of as many images as there are connections; the same from the bodies of the \
-requests. Share: decode + engine over server. Overhead: server less decode + engine. Shares and overheads hold \
-where absolute times do not.
+requests. Share: decode + engine over server. Overhead: server less decode + engine. Shares hold where absolute \
+times do not, unless other programs keep the processors busy: they empty the caches of a server that waits, and \
+not those of a loop that does not.
 
-![processor time](serving.png)
+![processor time]({picture})
 
 {table}
 """

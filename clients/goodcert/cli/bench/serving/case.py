@@ -1,5 +1,7 @@
 """One kind of request to one model: rounds of load, with the ceilings in between."""
 
+import math
+
 from goodcert.artifact import Artifact
 from goodcert.cli.bench.serving.bodies import BODIES, images
 from goodcert.cli.bench.serving.ceilings import InProcess
@@ -47,10 +49,14 @@ class Case:
 
     def _load(self, server: Server, connections: int, seconds: float) -> tuple[float, Load]:
         """Milliseconds of processor time an answer, and what was seen from outside."""
-        start = server.cpu_seconds()
+        images, start = server.images(), server.cpu_seconds()
         seen = load(server.port, self._path, self._requests, connections, seconds)
         if seen.failures or not seen.answers:
             raise RuntimeError(
                 f"{self._path}: {seen.failures} of {seen.answers} requests failed, expected none to"
             )
-        return (server.cpu_seconds() - start) * 1e3 / seen.answers, seen
+        server.rest()
+        used = server.cpu_seconds() - start
+        # The load ends in the middle of a batch, whose answers nobody waits for: what was run counts.
+        run = server.images() - images
+        return used * 1e3 / (seen.answers if math.isnan(run) else run), seen

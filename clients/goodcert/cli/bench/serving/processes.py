@@ -1,12 +1,14 @@
 """Servers as processes of their own, and the processor time they use."""
 
+import math
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,19 @@ class Server:
         """User and system time of all its threads since it started."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def images(self) -> float:
+        """How many images its engine has run; NaN for a server that does not tell."""
+        lines = httpx.get(f"http://127.0.0.1:{self.port}/metrics").text.splitlines()
+        counts = [float(line.split()[-1]) for line in lines if line.startswith("goodcert_batch_size_sum")]
+        return sum(counts) if counts else math.nan
+
+    def rest(self) -> None:
+        """Wait until it has finished what it has begun: its processor time stands still."""
+        before = -1.0
+        while (now := self.cpu_seconds()) > before:
+            before = now
+            time.sleep(0.1)
 
     def has(self, path: str) -> bool:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}").status_code == httpx.codes.OK
@@ -48,28 +63,29 @@ def noop() -> Iterator[Server]:
 def running(command: list[str]) -> Iterator[Server]:
     """Python with these arguments and a port after them, until it answers. Raises RuntimeError if it does not."""
     port = _free_port()
-    arguments = [sys.executable, *command, str(port)]
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603  ours
-    try:
-        _wait(process, port)
-        yield Server(port, process.pid)
-    finally:
-        process.terminate()
-        process.wait()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([sys.executable, *command, str(port)], stdout=log, stderr=log)  # noqa: S603  ours
+        try:
+            if not _ready(process, port):
+                log.seek(0)
+                raise RuntimeError(
+                    f"{command} did not get ready in {START_SECONDS} s: {log.read()[-1000:].decode()}"
+                )
+            yield Server(port, process.pid)
+        finally:
+            process.terminate()
+            process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def _ready(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until the server says so; False if it ends before, or takes too long."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        try:
+        with suppress(httpx.TransportError):
             if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
+                return True
         time.sleep(0.1)
-    raise RuntimeError(
-        f"{process.args!r} ended or was not ready within {START_SECONDS} s; start it by hand to see why"
-    )
+    return False
 
 
 def _free_port() -> int:
