@@ -78,6 +78,11 @@ def test_lower_bound_is_one_over_k_where_nothing_is_known() -> None:
     assert confidence_lower_bound(margins([[0, 5, 5], [5, 0, 5], [5, 5, 0]])).item() == 1 / 3
 
 
+def test_exponentials_that_add_up_to_infinity_guarantee_nothing() -> None:
+    margins = np.full((1, 3, 3), 709.5) * (1 - np.eye(3))  # exp(709.5) is finite, twice it is not
+    assert confidence_lower_bound(margins) == [1 / 3]
+
+
 def test_equal_logits_that_are_known_exactly_give_one_over_k() -> None:
     assert confidence_upper_bound(np.zeros((1, 4, 4))).item() == pytest.approx(0.25, rel=TIGHT)
 

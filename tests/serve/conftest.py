@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
+from goodcert.serve import listening
 from goodcert.serve.app import create_app
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.settings import Settings
@@ -217,8 +218,9 @@ class _AnnouncingServer(uvicorn.Server):
 
 
 @contextmanager
-def _running(app):
-    server = _AnnouncingServer(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
+def _running(app, settings):
+    options = {"log_level": "error", "access_log": False} | listening.options(settings, app.state.answers)
+    server = _AnnouncingServer(uvicorn.Config(app, "127.0.0.1", 0, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -267,20 +269,19 @@ def start(tmp_path, write_model, fake_compile):
     """Starts the service with one tiny model unless the folder has models; other keywords are settings."""
 
     @contextmanager
-    def start_it(models=None, traces=None, **settings):
+    def start_it(models=None, verify=True, traces=None, **settings):
         root = models or tmp_path / "models"
         if not root.exists():
             write_model(root)
         registry = CollectorRegistry()
         lifecycle = Lifecycle()
-        app = create_app(
-            Settings(models=root, **settings),
-            compile=fake_compile,
-            registry=registry,
-            lifecycle=lifecycle,
-            traces=traces,
-        )
-        with _running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        settings = Settings(models=root, **settings)
+        app = create_app(settings, compile=fake_compile, registry=registry, lifecycle=lifecycle, traces=traces)
+        scheme = "https" if settings.tls_certificate else "http"
+        with (
+            _running(app, settings) as port,
+            httpx.Client(base_url=f"{scheme}://127.0.0.1:{port}", timeout=30, verify=verify) as client,
+        ):
             yield Running(client, port, fake_compile.engines, registry, lifecycle, app)
 
     return start_it

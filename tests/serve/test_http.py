@@ -378,7 +378,17 @@ class TestDocumentation:
         post = paths["/v1/models/{model}/certify"]["post"]
         assert "multipart/form-data" in post["requestBody"]["content"]
         assert "image/png" in post["requestBody"]["content"]
-        assert [parameter["name"] for parameter in post["parameters"]] == ["model", "epsilon", "method", "radius"]
+        names = [
+            "model",
+            "epsilon",
+            "method",
+            "radius",
+            "signed",
+            "X-Request-Timeout-Ms",
+            "X-Priority",
+            "Idempotency-Key",
+        ]
+        assert [parameter["name"] for parameter in post["parameters"]] == names
         assert "application/problem+json" in post["responses"]["default"]["content"]
 
     def test_the_documentation_page_is_there(self, service):

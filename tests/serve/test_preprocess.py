@@ -64,20 +64,20 @@ def resized_exactly(image, rule, height, width):
 def test_grey_bytes_of_the_right_size_go_the_fast_way(pixels, prepared):
     result = prepared(pixels, "0.1")
     expected = around_bytes(pixels[None], parse_epsilon("0.1"))
-    for got, wanted in zip(result.ball, expected, strict=True):
+    for got, wanted in zip(result.ball.unfold(), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
     assert result.scope == "upload"
 
 
 def test_colour_becomes_channels_first(prepared):
     colour = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    ball = prepared(colour, color="rgb").ball
+    ball = prepared(colour, color="rgb").ball.unfold()
     assert ball.point.shape == (3, 4, 6)
     np.testing.assert_array_equal(ball.point[1], (colour[..., 1] / 255).astype(np.float32))
 
 
 def test_a_grey_upload_is_the_same_in_all_channels_of_a_colour_model(pixels, prepared):
-    ball = prepared(pixels, "0.1", color="rgb").ball
+    ball = prepared(pixels, "0.1", color="rgb").ball.unfold()
     for array in ball:
         assert array.shape == (3, 4, 6)
         np.testing.assert_array_equal(array[0], array[2])

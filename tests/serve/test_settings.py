@@ -93,7 +93,7 @@ def test_strangers_are_not_let_in_by_accident(host):
         load(host=host)
 
 
-@pytest.mark.parametrize("options", [{"api_keys": KEY}, {"allow_anonymous": True}])
+@pytest.mark.parametrize("options", [{"api_keys": KEY}, {"allow_anonymous": True}, {"keys_file": "keys.json"}])
 def test_strangers_may_come_with_a_key_or_if_that_is_meant(options):
     assert load(host="0.0.0.0", **options).host == "0.0.0.0"  # noqa: S104
 
@@ -119,6 +119,11 @@ def test_no_key_is_ever_shown():
     with pytest.raises(SettingsError) as refusal:
         load(api_keys=[KEY, "two words"])
     assert KEY not in str(refusal.value)
+
+
+def test_the_largest_body_must_fit_among_those_under_way():
+    with pytest.raises(SettingsError, match="max_bytes_in_flight: got 5, expected at least max_body_bytes"):
+        load(max_bytes_in_flight=5)
 
 
 def test_the_table_has_every_setting_with_a_meaning():

@@ -19,6 +19,7 @@ from goodcert.training.methods import ball_margins
 from goodcert.training.recipes import Recipe
 
 CPU = torch.device("cpu")
+HARD: dict[str, Any] = {"out_crop_padding": 2, "out_contrast": 3.0, "out_cut": 0.5, "near": 0.5, "turned": ("b",)}
 
 
 class PowerCutError(Exception):
@@ -65,7 +66,9 @@ def test_so_does_every_method(recipe: Recipe, data: Datasets, tmp_path: Path, me
     assert_same_after_a_power_cut(small, data, tmp_path, "labels", 5)
 
 
-@pytest.mark.parametrize("changes", [{"optimizer": "sgd", "weight_decay": 0.1}, {"flips": True}, {"seed": 7}])
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "sgd", "weight_decay": 0.1}, {"flips": True}, {"seed": 7}, HARD]
+)
 def test_so_does_every_way_to_train(
     recipe: Recipe, data: Datasets, tmp_path: Path, changes: dict[str, Any]
 ) -> None:

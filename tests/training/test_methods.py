@@ -14,7 +14,12 @@ from goodcert.training.datasets import Datasets
 from goodcert.training.methods import METHODS, Batch, ball_margins, ball_outputs
 from goodcert.training.recipes import RECIPES, Recipe
 
-BATCH = Batch(torch.tensor([0.75, 0.5]).reshape(2, 1, 1, 1), torch.tensor([0, 1]), torch.full((2, 1, 1, 1), 0.5))
+BATCH = Batch(
+    torch.tensor([0.75, 0.5]).reshape(2, 1, 1, 1),
+    torch.tensor([0, 1]),
+    torch.full((2, 1, 1, 1), 0.5),
+    torch.empty(0, 1, 1, 1),
+)
 
 
 def linear(*weights: float) -> nn.Sequential:
@@ -66,6 +71,21 @@ def test_good_bounds_the_share_of_its_quantile(recipe: Recipe) -> None:
         assert outside("GOOD_80", replace(recipe, quantile=quantile)) == pytest.approx(expected), quantile
 
 
+@pytest.mark.parametrize("method", ["CEDA", "OE", "GOOD_0", "GOOD_80", "GOOD_100"])
+def test_near_outliers_count_at_their_points(method: str, recipe: Recipe) -> None:
+    at_points = METHODS[method].terms(NET, BATCH, 0.0, recipe).outside
+    batch = BATCH._replace(near=BATCH.outside[:1])
+    over_balls = METHODS[method].terms(NET, batch, 0.25, recipe).outside
+    assert len(over_balls) == 3
+    assert over_balls[2].item() == pytest.approx(at_points[0].item())
+
+
+def test_the_discriminator_sees_near_outliers_at_their_points(recipe: Recipe) -> None:
+    batch = BATCH._replace(near=BATCH.outside[:1])  # log-odds 1 there, 3/2 at most around the others
+    outside = METHODS["ProoD"].terms(linear(2.0), batch, 0.25, recipe).outside
+    assert outside.tolist() == pytest.approx([math.log1p(math.exp(1.5))] * 2 + [math.log1p(math.exp(1))])
+
+
 def test_the_ball_may_leave_the_pixel_range_in_training(recipe: Recipe) -> None:
     images = torch.full((1, 1, 1, 1), 0.9)
     assert ball_margins(NET, images, 0.3)[0, 0, 1].item() == pytest.approx(math.log(9))
@@ -114,4 +134,4 @@ def test_every_recipe_has_a_method_that_agrees_with_its_settings() -> None:
         if recipe.method.startswith("GOOD"):
             assert recipe.method == f"GOOD_{round(100 * recipe.quantile)}"
         if recipe.method == "ProoD":
-            assert RECIPES[recipe.base].method == "Plain"
+            assert RECIPES[recipe.base].method in ("Plain", "OE")

@@ -27,6 +27,12 @@ def test_what_a_recipe_builds_on_is_trained_before_it() -> None:
             assert not recipe.base or recipe.base in names[:position], recipe.name
 
 
+def test_black_edges_of_crops_do_not_tell_colour_images_from_outliers_of_their_size() -> None:
+    colour = [recipe for recipe in RECIPES.values() if recipe.color == "rgb"]
+    assert colour
+    assert all(recipe.out_crop_padding == recipe.crop_padding > 0 for recipe in colour)
+
+
 def test_mnist_has_every_method_of_the_paper_and_prood_the_most_telling_first() -> None:
     for name in ("mnist", "full/mnist", "full/cifar10", "full/svhn"):
         assert {recipe.method for recipe in FAMILIES[name]} == set(METHODS)

@@ -18,11 +18,15 @@ class Verb:
 
 VERBS = {
     "certify": Verb("certify images with a running service", ""),
+    "verify": Verb("check a signed certificate against its image, and its model", "sign"),
     "serve": Verb("start the service", "serve"),
+    "keys": Verb("make, list and revoke the API keys of a service", "serve"),
     "fetch": Verb("download a data set from its official source", "train"),
     "train": Verb("train a model by a recipe and export it", "train"),
     "evaluate": Verb("measure a model file and write its card", "train"),
     "bench": Verb("measure what the guarantee costs, or try to break it", "train"),
+    "ledger": Verb("check, prune or export the ledger of a service", "ledger"),
+    "signing-keys": Verb("make and list the keys that sign certificates", "sign"),
     "inspect": Verb("say whether a model file can be bounded, and why not", "engine"),
 }
 
@@ -50,7 +54,7 @@ def _chosen(argv: Sequence[str]) -> str | None:
 
 def _module(name: str, verb: Verb) -> ModuleType:
     try:
-        return importlib.import_module(f"goodcert.cli.{name}")
+        return importlib.import_module(f"goodcert.cli.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if not verb.extra:
             raise

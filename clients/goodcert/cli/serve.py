@@ -18,10 +18,10 @@ def run(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name not in ("verb", "run")}
     try:
         chosen = settings.load(**flags)
+        # Imported when it is known which: the supervisor of several must come before prometheus_client.
+        runner = "supervisor" if chosen.workers > 1 else "server"
+        importlib.import_module(f"goodcert.serve.{runner}").run(chosen)
     except settings.SettingsError as error:
         print(f"goodcert serve: {error}", file=sys.stderr)
         return 2
-    # Imported when it is known which: the supervisor of several must come before prometheus_client.
-    runner = "supervisor" if chosen.workers > 1 else "server"
-    importlib.import_module(f"goodcert.serve.{runner}").run(chosen)
     return 0

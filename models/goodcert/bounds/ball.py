@@ -7,6 +7,7 @@ float32 is monotone.
 """
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 from math import inf, nextafter
@@ -33,6 +34,17 @@ class Ball(NamedTuple):
     upper: NDArray[np.float32]
 
 
+class ByteBall(NamedTuple):
+    """The ball around an image of bytes that is not looked up yet: an eighth of its memory, and many at once are
+    looked up faster. pixels: uint8 (C, H, W)."""
+
+    pixels: NDArray[np.uint8]
+    epsilon: float
+
+    def unfold(self) -> Ball:
+        return around_bytes(self.pixels, self.epsilon)
+
+
 def parse_epsilon(text: str) -> float:
     """The smallest float64 at or above the decimal `text`, which must lie in [0, 1].
 
@@ -57,9 +69,20 @@ def around_reals(values: NDArray[np.float64], epsilon: ArrayLike, error: float =
 
 
 def around_bytes(pixels: NDArray[np.uint8], epsilon: float) -> Ball:
-    """The ball around pixels k/255, one epsilon for all: three table look-ups."""
-    table = _byte_table(epsilon)
-    return Ball(table.point[pixels], table.lower[pixels], table.upper[pixels])
+    """The ball around pixels k/255, one epsilon for all."""
+    return Ball(*(array[0] for array in unfold([ByteBall(pixels, epsilon)])))
+
+
+def unfold(balls: Sequence[ByteBall]) -> Ball:
+    """The balls of images of one shape as a batch, each with its own epsilon: three table look-ups."""
+    tables = {ball.epsilon: _byte_table(ball.epsilon) for ball in balls}
+    starts = {epsilon: 256 * place for place, epsilon in enumerate(tables)}
+    shape = balls[0].pixels.shape
+    pixels = np.concatenate([ball.pixels for ball in balls]).reshape(len(balls), -1)
+    places = pixels + np.array([starts[ball.epsilon] for ball in balls])[:, None]
+    columns = (np.concatenate(arrays) for arrays in zip(*tables.values(), strict=True))
+    # Every place is inside its table; "clip" only spares the look.
+    return Ball(*(column.take(places, mode="clip").reshape(-1, *shape) for column in columns))
 
 
 @lru_cache(maxsize=256)

@@ -16,19 +16,19 @@ from goodcert.bounds.rounding import FLOAT32, Rounding
 
 
 class MarginModule(nn.Module):
-    """From float32 boxes (N, C, H, W) of pixels, none below 0, to guaranteed margins (N, K, K), float64, covering
-    float32 rounding. Nothing in it depends on the batch, so it can be exported and run elsewhere."""
+    """From boxes (N, C, H, W), in `dtype`, of pixels, none below 0, to guaranteed margins (N, K, K), float64,
+    covering `rounding`. Nothing in it depends on the batch, so it can be exported and run elsewhere."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, rounding: Rounding = FLOAT32, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         joint = head(graph)
         if joint is not None:
-            self._program = prepare(joint.discriminator, FLOAT32)
-            self._differences: Callable[[Interval], Tensor] = JointDifferences(joint)
+            self._program = prepare(joint.discriminator.in_dtype(dtype), rounding)
+            self._differences: Callable[[Interval], Tensor] = JointDifferences(joint, rounding, dtype)
             return
         body, weight, bias = split(graph)
-        self._program = prepare(body, FLOAT32)
-        self._differences = LogitDifferences(weight.double(), bias.double(), FLOAT32)
+        self._program = prepare(body.in_dtype(dtype), rounding)
+        self._differences = LogitDifferences(weight.double(), bias.double(), rounding)
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
         (x,) = self._program(Nonnegative(lower, upper))

@@ -92,19 +92,19 @@ def _pair_order(classes: int, first: Tensor, second: Tensor) -> Tensor:
 
 def confidence_upper_bound(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) eq. 6, covering rounding, at most 1. margins (N, K, K), float64. NaN gives 1: no guarantee."""
-    bound = (1 / _exp(-margins).sum(axis=2)).max(axis=1)
+    bound = (1 / _sum_exp(-margins, axis=2)).max(axis=1)
     bound = bound + bound * 2**-40
     return np.asarray(np.where(bound <= 1, bound, 1.0))
 
 
 def confidence_lower_bound(margins: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) the mirror image of eq. 6, covering rounding, at least 1/K as every confidence is."""
-    bound: NDArray[np.float64] = (1 / _exp(margins).sum(axis=1)).max(axis=1)
+    bound: NDArray[np.float64] = (1 / _sum_exp(margins, axis=1)).max(axis=1)
     bound = bound - bound * 2**-40
     lowest = 1 / margins.shape[2]
     return np.asarray(np.where(bound >= lowest, bound, lowest))
 
 
-def _exp(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sum_exp(margins: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore", invalid="ignore"):  # infinity is an answer, NaN a refusal
-        return np.asarray(np.exp(margins))
+        return np.asarray(np.exp(margins).sum(axis=axis))

@@ -64,6 +64,11 @@ class Graph:
         """The same graph with its constants on `device`."""
         return replace(self, constants={name: value.to(device) for name, value in self.constants.items()})
 
+    def in_dtype(self, dtype: torch.dtype) -> "Graph":
+        """The same graph with its floating-point constants in `dtype`."""
+        constants = {n: x.to(dtype) if x.is_floating_point() else x for n, x in self.constants.items()}
+        return replace(self, constants=constants)
+
     def without(self, node: Node) -> "Graph":
         return replace(self, nodes=tuple(n for n in self.nodes if n is not node))
 

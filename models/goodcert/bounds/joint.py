@@ -44,7 +44,7 @@ from torch import Tensor
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.rounding import EXACT, FLOAT32, Rounding
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,18 @@ class Head:
 class JointDifferences:
     """The matrix of a joint model. Call it with the interval of the log-odds (N, 1)."""
 
-    def __init__(self, head: Head) -> None:
+    def __init__(self, head: Head, rounding: Rounding = FLOAT32, dtype: torch.dtype = torch.float32) -> None:
         device = head.shift.device
-        self._shift = head.shift.reshape(1, 1)
+        shares = rounding.unit / FLOAT32.unit  # how many times the margin of the theorem
+        self._relative, self._absolute = shares * 2**-18, shares * 2**-17
+        self._shift = head.shift.reshape(1, 1).to(dtype)
         self._diagonal = torch.eye(head.classes, dtype=torch.bool, device=device)
 
     def __call__(self, log_odds: Interval) -> Tensor:
         """(N, K, K) float64: D off the diagonal, 0 on it."""
-        e = log_odds.upper.float() + self._shift
+        e = log_odds.upper.to(self._shift.dtype) + self._shift
         d = torch.cat([torch.zeros_like(e), e], dim=1).logsumexp(dim=1).double()
-        largest = (d + d * 2**-18 + 2**-17)[:, None, None]
+        largest = (d + d * self._relative + self._absolute)[:, None, None]
         return torch.where(self._diagonal, torch.zeros_like(largest), largest)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from goodcert.data.images import auto_augment, random_contrast, random_crop, random_flip
+from goodcert.data.outliers import cut_out, near
 from goodcert.training import checkpoint, losses
 from goodcert.training.checkpoint import Run
 from goodcert.training.datasets import Datasets
@@ -110,9 +111,19 @@ def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: tor
     if recipe.auto_augment:
         shown = auto_augment(shown, recipe.augment_policy, run.generator)
     picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
-    outliers = random_crop(data.outside[picked], recipe.size, 0, run.generator)
+    outliers = random_crop(data.outside[picked], recipe.size, recipe.out_crop_padding, run.generator)
     outside = random_contrast(outliers, recipe.out_contrast, run.generator)
-    return Batch(shown, data.labels[chosen].to(device), _pixels(outside, device))
+    outside = cut_out(outside, recipe.out_cut, run.generator)
+    hard = _near(inside, data.labels[chosen], recipe, run.generator)
+    return Batch(shown, data.labels[chosen].to(device), _pixels(outside, device), _pixels(hard, device))
+
+
+def _near(inside: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    count = round(recipe.near * recipe.batch)
+    if not count:
+        return inside[:0]
+    turned = torch.tensor([label in recipe.turned for label in recipe.labels])
+    return near(inside[:count], labels[:count], turned, generator)
 
 
 def _step(run: Run, recipe: Recipe, batch: Batch, progress: float) -> dict[str, float]:
@@ -143,7 +154,7 @@ def _validate(net: nn.Module, recipe: Recipe, data: Datasets, device: torch.devi
     hits, out_losses = [], []
     for at in _slices(max(len(data.validation), len(data.outside_validation)), 4 * recipe.batch):
         inside, outside = (_pixels(images[at], device) for images in (data.validation, data.outside_validation))
-        batch = Batch(inside, data.validation_labels[at].to(device), outside)
+        batch = Batch(inside, data.validation_labels[at].to(device), outside, inside[:0])
         terms = _terms(net, recipe, batch, float(recipe.epsilon))
         hits.append(_hits(terms.outputs, batch.labels))
         out_losses.append(terms.outside)

@@ -30,11 +30,18 @@ FITTED_ON = 10_000
 
 
 class Batch(NamedTuple):
-    """inside, outside: images (N, C, H, W) in [0, 1]; labels: (N,) of the first."""
+    """inside, outside: images (N, C, H, W) in [0, 1]; labels: (N,) of the first. near: outliers (M, C, H, W) so
+    near to the first that no ball around them is asked for, often none."""
 
     inside: Tensor
     labels: Tensor
     outside: Tensor
+    near: Tensor
+
+    @property
+    def outliers(self) -> Tensor:
+        """Both kinds, for losses at points."""
+        return torch.cat([self.outside, self.near])
 
 
 class Terms(NamedTuple):
@@ -102,12 +109,12 @@ def plain(net: nn.Module, batch: Batch, _epsilon: float, _recipe: Recipe) -> Ter
 
 def ceda(net: nn.Module, batch: Batch, _epsilon: float, _recipe: Recipe) -> Terms:
     logits = net(batch.inside).float()
-    return Terms(logits, _cross_entropy(logits, batch), losses.log_confidence(net(batch.outside).float()))
+    return Terms(logits, _cross_entropy(logits, batch), losses.log_confidence(net(batch.outliers).float()))
 
 
 def outlier_exposure(net: nn.Module, batch: Batch, _epsilon: float, _recipe: Recipe) -> Terms:
     logits = net(batch.inside).float()
-    return Terms(logits, _cross_entropy(logits, batch), losses.entropy_to_uniform(net(batch.outside).float()))
+    return Terms(logits, _cross_entropy(logits, batch), losses.entropy_to_uniform(net(batch.outliers).float()))
 
 
 def acet(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
@@ -121,7 +128,7 @@ def ccu(net: nn.Module, batch: Batch, _epsilon: float, _recipe: Recipe) -> Terms
     odds = _mixtures(net)
     log_p = net(batch.inside)
     inside = _cross_entropy(log_p, batch) + _evidence(odds, batch.inside)
-    outside = losses.entropy_to_uniform(net(batch.outside)) + _evidence(odds, batch.outside)
+    outside = losses.entropy_to_uniform(net(batch.outliers)) + _evidence(odds, batch.outliers)
     return Terms(log_p, inside, outside)
 
 
@@ -132,20 +139,29 @@ def _evidence(odds: LogOdds, images: Tensor) -> Tensor:
 def good(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
     """GOOD_Q, Q = 100 recipe.quantile: the bound over the ball for the easiest, the point for the rest."""
     logits = net(batch.inside).float()
-    if recipe.quantile == 0:
-        return Terms(logits, _cross_entropy(logits, batch), losses.good_at_point(net(batch.outside).float()))
-    margins = ball_margins(net, batch.outside, epsilon, clip=recipe.clip_ball)
-    if recipe.quantile == 1:
-        return Terms(logits, _cross_entropy(logits, batch), losses.good(margins))
-    outside = losses.good_quantile(margins, net(batch.outside).float(), recipe.quantile)
+    outside = torch.cat([_good_outside(net, batch.outside, epsilon, recipe), _good_at_points(net, batch.near)])
     return Terms(logits, _cross_entropy(logits, batch), outside)
+
+
+def _good_outside(net: nn.Module, outside: Tensor, epsilon: float, recipe: Recipe) -> Tensor:
+    if recipe.quantile == 0:
+        return _good_at_points(net, outside)
+    margins = ball_margins(net, outside, epsilon, clip=recipe.clip_ball)
+    if recipe.quantile == 1:
+        return losses.good(margins)
+    return losses.good_quantile(margins, net(outside).float(), recipe.quantile)
+
+
+def _good_at_points(net: nn.Module, outliers: Tensor) -> Tensor:
+    return losses.good_at_point(net(outliers).float())
 
 
 def prood(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
     """The discriminator's log-odds at the in-distribution, their upper bound over balls around outliers."""
     odds = net(batch.inside).float()
     upper = ball_outputs(net, batch.outside, epsilon, clip=recipe.clip_ball).upper
-    return Terms(odds, losses.binary_inside(odds[:, 0]), losses.binary_outside(upper[:, 0].float()))
+    outside = torch.cat([upper.float(), net(batch.near).float()])
+    return Terms(odds, losses.binary_inside(odds[:, 0]), losses.binary_outside(outside[:, 0]))
 
 
 def _cross_entropy(logits: Tensor, batch: Batch) -> Tensor:

@@ -15,10 +15,14 @@ class Recipe:
     """One training run. Times are fractions of the run, so that its length is one number.
 
     method: a name in `methods.METHODS`. epsilon: the final radius, as a decimal; kappa: the final weight of the
-    outlier loss.
-    quantile: Q / 100 of GOOD_Q. out_contrast: by how much the contrast of outliers is varied at most, 1 for
-    not at all. held_out: in-distribution images at the end of the training pack that are
-    never trained on: the first half to look at while tuning, the second half for the threshold alone.
+    outlier loss. quantile: Q / 100 of GOOD_Q.
+    out_crop_padding: as much as crop_padding where the sets are of one size, or the black edges of a crop tell
+    them apart. out_contrast: by how much the contrast of outliers is varied at most, 1 for not at all.
+    out_cut: the share of outliers of which only a part is left, on black. near: outliers made of the
+    in-distribution itself (`data.outliers.near`), as a share of the batch, with the loss of their points alone.
+    turned: the labels that a quarter turn makes something else of, for these.
+    held_out: in-distribution images at the end of the training pack that are never trained on: the first half to
+    look at while tuning, the second half for the threshold alone.
     out_held_out: the same for the out-distribution, for tuning. precision: of the arithmetic of training; the
     weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
     optimizer: Adam, or SGD with Nesterov momentum 0.9. attack_steps: of ACET. components: Gaussians in each of
@@ -46,7 +50,11 @@ class Recipe:
     kappa_ramp: tuple[float, float] = (0.0, 0.25)
     epsilon_ramp: tuple[float, float] = (0.0, 1 / 3)
     crop_padding: int = 4
+    out_crop_padding: int = 0
     out_contrast: float = 1.0
+    out_cut: float = 0.0
+    near: float = 0.0
+    turned: tuple[str, ...] = ()
     held_out: int = 4000
     out_held_out: int = 2000
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -132,7 +140,13 @@ _MNIST = Recipe(
     epsilon="0.3",
 )
 
-_MNIST_M = replace(_MNIST, name="mnist-good100-m", net="M", epochs=60, out_contrast=3.0, precision="bfloat16")
+# Outliers that share the black ground of the digits, and some that share their strokes.
+_MNIST_HARD = replace(
+    _MNIST, net="M", out_contrast=3.0, out_cut=0.5, near=0.25, turned=DIGITS[1:], precision="bfloat16"
+)
+_MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", kappa=1.0, learning_rate=1e-3, epochs=30)
+_MNIST_OE = replace(_MNIST_HARD, name="mnist-oe", method="OE", net="M256", epochs=20)
+_MNIST_PROOD = replace(_MNIST_HARD, name="mnist-prood", method="ProoD", kappa=1.0, epochs=30, base=_MNIST_OE.name)
 
 _MNIST_ROWS = _family(
     replace(_MNIST, name="mnist", epochs=16, attack_steps=7, precision="bfloat16"),
@@ -168,6 +182,7 @@ _CIFAR = Recipe(
     epsilon="0.01",
     kappa=1.0,
     epochs=6,
+    out_crop_padding=4,
     flips=True,
     precision="bfloat16",
 )
@@ -227,6 +242,7 @@ FAMILIES: Mapping[str, tuple[Recipe, ...]] = {
 """Recipes that are trained one after another; `full/`: as in the paper."""
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (_MNIST, _MNIST_M, *(row for rows in FAMILIES.values() for row in rows))
+    recipe.name: recipe
+    for recipe in (_MNIST, _MNIST_M, _MNIST_OE, _MNIST_PROOD, *(row for rows in FAMILIES.values() for row in rows))
 }
 """By the names that `goodcert train` takes."""

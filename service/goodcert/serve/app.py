@@ -4,30 +4,39 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve import schemas
+from goodcert.serve import records, schemas
 from goodcert.serve.batching import Batcher, Limits, Run
+from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
+from goodcert.serve.departure import Departure
+from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.exposition import Exposition
 from goodcert.serve.front import Front
+from goodcert.serve.hot_path import HotPath
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.observe import Observer
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
+from goodcert.serve.protocol.dialect import Dialect
+from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository import Loader, MakeBatcher
 from goodcert.serve.routes import router
-from goodcert.serve.security import Security
+from goodcert.serve.security import Security, admit, keyring
 from goodcert.serve.service import Service
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.vitals import Vitals
 
-if TYPE_CHECKING:  # an extra
+if TYPE_CHECKING:
+    from goodcert.serve.ledger.ledger import Ledger
+    from goodcert.serve.signing import Signer
     from goodcert.serve.traces import Traces
 
 
@@ -56,16 +65,27 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.answers = answers
     app.include_router(router)
+    app.include_router(records.router)
     answers.install(app)
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    app.add_middleware(Security, keys=keys, max_body_bytes=settings.max_body_bytes, answers=answers)
+    app.state.keyring = keyring(settings)
+    app.add_middleware(OpenInference, service=lambda: app.state.service)
+    app.add_middleware(HotPath, service=lambda: app.state.service)
+    app.add_middleware(
+        Security,
+        keyring=app.state.keyring,
+        max_body_bytes=settings.max_body_bytes,
+        max_bytes_in_flight=settings.max_bytes_in_flight,
+        answers=answers,
+    )
     # Added later, so further out: it sees what Security refuses.
     app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
     if traces is not None:
         app.add_middleware(traces.middleware)
         metrics.tell("decode", traces.record_decode)
     app.add_middleware(Front, lifecycle=lifecycle, answers=answers, access_log=settings.access_log)
+    app.add_middleware(Dialect)
     return app
 
 
@@ -89,15 +109,35 @@ def _lifespan(
         vitals = Vitals(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         exposition = Exposition(metrics.registry, vitals.refresh)
-        app.state.service = Service(settings, repository, certifier, exposition, answers, lifecycle)
-        async with vitals.every_second():
-            yield
-        await repository.close()
-        certifier.close()
+        callers = Callers()
+        async with _departure(settings, metrics) as departure:
+            app.state.service = Service(
+                settings, repository, certifier, exposition, answers, lifecycle, callers, departure
+            )
+            async with vitals.every_second(), _grpc(app, settings, answers):
+                yield
+            await repository.close()
+            certifier.close()
+            callers.close()
         if traces is not None:
             await asyncio.to_thread(traces.close)
 
     return lifespan
+
+
+@asynccontextmanager
+async def _grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIterator[None]:
+    """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
+    if settings.grpc_port is None:
+        yield
+        return
+    try:
+        from goodcert.serve.protocol.gateway import Gateway, serving
+    except ImportError as error:
+        raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
+    gateway = Gateway(app, partial(admit, app.state.keyring), answers, settings.request_timeout_ms / 1000)
+    async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
+        yield
 
 
 def _batchers(settings: Settings, metrics: Metrics, traces: "Traces | None") -> tuple[MakeBatcher, MakeBatcher]:
@@ -130,6 +170,38 @@ def _traces(settings: Settings) -> "Traces | None":
     from goodcert.serve import traces
 
     return traces.exporting(schemas.version())
+
+
+@asynccontextmanager
+async def _departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Departure]:
+    """With what is on; the rest is not even imported. Raises KeyFault, SettingsError, LedgerUnavailable."""
+    signer = _signer(settings.signing_keys) if settings.signing_keys else None
+    if settings.ledger_url is None:
+        yield Departure(settings, None, signer)
+        return
+    from goodcert.serve.ledger.ledger import Ledger
+
+    ledger = Ledger(settings.ledger_url.get_secret_value(), signer, metrics.record_commit)
+    try:
+        await _open(ledger, settings)
+        yield Departure(settings, ledger, signer, metrics.ledger_lost.inc)
+    finally:
+        await ledger.close()
+
+
+async def _open(ledger: "Ledger", settings: Settings) -> None:
+    """A service that may not answer without its ledger does not start without it, either."""
+    try:
+        await ledger.open()
+    except LedgerUnavailable:
+        if settings.ledger_on_failure == "refuse":
+            raise
+
+
+def _signer(folder: Path) -> "Signer":
+    from goodcert.serve.signing import Signer, read_keys
+
+    return Signer(read_keys(folder))
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.

@@ -2,6 +2,11 @@
 
 Knows nothing of images. Everything but `work` happens on the event loop, so nothing needs a lock:
 `submit` queues, `_start` hands a batch to the one engine thread, `_finish` comes back with its results.
+
+Two lanes, each bounded for itself: monitors come first, and bulk has its share. Of the places of a batch, one in
+`BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that
+a monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has
+one in every so many batches.
 """
 
 import asyncio
@@ -13,7 +18,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
@@ -21,6 +26,10 @@ log = logging.getLogger("goodcert.serve")
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Priority = Literal["monitor", "bulk"]
+
+BULK_SHARE = 4
 
 # What a caller wants to find again in the run that its item was part of; its trace, where there is one.
 note: ContextVar[object] = ContextVar("note", default=None)
@@ -32,13 +41,18 @@ _LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be waiting and what may run at once; `wait_seconds` is how long an idle engine waits for
-    company."""
+    """What may be waiting, in each lane, and what may run at once; `wait_seconds` is how long an idle engine waits
+    for company."""
 
     max_batch: int = 64
     max_items: int = 1024
     max_bytes: int = 256 * 2**20
     wait_seconds: float = 0
+
+    @property
+    def bulk_batch(self) -> int:
+        """The most bulk items that run at once."""
+        return max(1, self.max_batch // BULK_SHARE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Run:
     notes: tuple[object, ...] = ()
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Entry(Generic[T, R]):
     """One waiting item with the future of its own caller."""
 
@@ -76,6 +90,86 @@ class _Entry(Generic[T, R]):
         self.settle(DeadlineExceeded())
 
 
+class _Lane(Generic[T, R]):
+    """The waiting items of one priority, oldest first; any of them leaves in constant time."""
+
+    def __init__(self) -> None:
+        self._entries: dict[_Entry[T, R], None] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def since(self) -> float:
+        """When the oldest was queued, by `perf_counter`; infinite where nothing waits."""
+        oldest = next(iter(self._entries), None)
+        return math.inf if oldest is None else oldest.queued_at
+
+    def has_room(self, size_bytes: int, limits: Limits) -> bool:
+        # An item larger than the whole limit still gets its turn when nothing else waits.
+        heavy = self._entries and self._bytes + size_bytes > limits.max_bytes
+        return not heavy and len(self._entries) < limits.max_items
+
+    def add(self, entry: _Entry[T, R]) -> None:
+        self._entries[entry] = None
+        self._bytes += entry.size_bytes
+
+    def forget(self, entry: _Entry[T, R]) -> None:
+        if entry in self._entries:
+            del self._entries[entry]
+            self._bytes -= entry.size_bytes
+
+    def take(self, most: int, now: float) -> list[_Entry[T, R]]:
+        """The oldest items whose callers still wait, at most so many; those of the others are dropped."""
+        taken: list[_Entry[T, R]] = []
+        while self._entries and len(taken) < most:
+            for entry in list(islice(self._entries, most - len(taken))):
+                self.forget(entry)
+                if entry.deadline <= now:
+                    entry.expire()
+                if not entry.future.done():
+                    taken.append(entry)
+        return taken
+
+
+class _Alarm(Generic[T, R]):
+    """Expires entries, waiting or running, at their deadlines: one timer for all of them."""
+
+    def __init__(self) -> None:
+        self._entries: dict[_Entry[T, R], None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
+
+    def add(self, entry: _Entry[T, R], loop: asyncio.AbstractEventLoop) -> None:
+        self._entries[entry] = None
+        if entry.deadline < self._rings_at:
+            self.stop()
+            self._set(entry.deadline, loop)
+
+    def forget(self, entry: _Entry[T, R]) -> None:
+        del self._entries[entry]  # the timer stays as it is: setting it anew for every item would cost more
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings_at = math.inf
+
+    def _set(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._rings_at = deadline
+        self._timer = loop.call_at(deadline, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._rings_at = math.inf
+        open_entries = [entry for entry in self._entries if not entry.future.done()]
+        for entry in open_entries:
+            if entry.deadline <= loop.time():
+                entry.expire()
+        later = [entry.deadline for entry in open_entries if not entry.future.done()]
+        if later:
+            self._set(min(later), loop)
+
+
 class Batcher(Generic[T, R]):
     """Gathers items into batches for `work`, which runs in a thread of its own, one batch at a time.
 
@@ -92,8 +186,9 @@ class Batcher(Generic[T, R]):
         self._work = work
         self._limits = limits
         self._on_run = on_run
-        self._queue: dict[_Entry[T, R], None] = {}  # ordered, and any entry leaves in constant time
-        self._bytes = 0
+        self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
+        self._alarm = _Alarm[T, R]()
+        self._bulk_places = 0.0
         self._seconds_per_item = 0.0
         self._running = False
         self._closing = False
@@ -103,63 +198,71 @@ class Batcher(Generic[T, R]):
 
     def __len__(self) -> int:
         """How many items are waiting."""
-        return len(self._queue)
+        return sum(map(len, self._lanes.values()))
 
     def oldest_seconds(self) -> float:
-        """How long the item at the head of the queue has waited; 0 when nothing waits."""
-        oldest = next(iter(self._queue), None)
-        return 0.0 if oldest is None else perf_counter() - oldest.queued_at
+        """How long the item that has waited longest has waited; 0 when nothing waits."""
+        return max(perf_counter() - min(lane.since for lane in self._lanes.values()), 0.0)
 
-    async def submit(self, item: T, *, size_bytes: int, deadline: float) -> R:
+    async def submit(self, item: T, *, size_bytes: int, deadline: float, priority: Priority = "monitor") -> R:
         """The result for `item`; `deadline` is a time of the event loop's clock.
 
         Raises QueueFull, ShuttingDown, DeadlineExceeded, EngineFailed, or what `work` put in its place.
         """
-        self._admit(size_bytes)
+        lane = self._admit(size_bytes, priority)
         loop = asyncio.get_running_loop()
         entry = _Entry[T, R](item, size_bytes, deadline, loop.create_future())
-        alarm = loop.call_at(deadline, entry.expire)
-        self._queue[entry] = None
-        self._bytes += size_bytes
+        lane.add(entry)
+        self._alarm.add(entry, loop)
         self._schedule(loop)
         try:
             return await entry.future
         finally:
-            alarm.cancel()
-            self._forget(entry)  # a caller that was cancelled leaves the queue at once
+            self._alarm.forget(entry)
+            lane.forget(entry)  # a caller that was cancelled leaves the queue at once
 
     async def close(self) -> None:
         """Refuse new items, finish those that wait, stop the thread."""
         self._closing = True
-        while self._running or self._queue:
+        while self._running or len(self):
             self._idle.clear()
             self._start()
             if self._running:
                 await self._idle.wait()
+        self._alarm.stop()
         self._thread.shutdown()
 
-    def _admit(self, size_bytes: int) -> None:
+    def _admit(self, size_bytes: int, priority: Priority) -> _Lane[T, R]:
+        """The lane of the priority, if it has room."""
         if self._closing:
             raise ShuttingDown
-        # An item larger than the whole limit still gets its turn when nothing else waits.
-        heavy = self._queue and self._bytes + size_bytes > self._limits.max_bytes
-        if heavy or len(self._queue) >= self._limits.max_items:
-            raise QueueFull(self._retry_after_seconds())
+        lane = self._lanes[priority]
+        if not lane.has_room(size_bytes, self._limits):
+            raise QueueFull(self._retry_after_seconds(priority))
+        return lane
 
-    def _retry_after_seconds(self) -> int:
-        """When the items that wait now should be done, at the rate seen of late."""
-        drained = len(self._queue) * self._seconds_per_item
+    def _retry_after_seconds(self, priority: Priority) -> int:
+        """When the items that wait now in the lane should be done, at the rate seen of late, with those of the
+        other lane that share the engine meanwhile."""
+        own = len(self._lanes[priority])
+        others = (BULK_SHARE - 1) * own if priority == "bulk" else own / (BULK_SHARE - 1)
+        drained = (own + min(len(self) - own, others)) * self._seconds_per_item
         return min(max(math.ceil(drained), 1), _LONGEST_RETRY_SECONDS)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start as soon as the loop has run what is ready now: images of one form then share a batch."""
         if self._running:
             return
-        if len(self._queue) >= self._limits.max_batch or not self._limits.wait_seconds:
+        if not self._limits.wait_seconds or self._full():
             self._unschedule()
             self._scheduled = loop.call_soon(self._start)
         elif self._scheduled is None:
             self._scheduled = loop.call_later(self._limits.wait_seconds, self._start)
+
+    def _full(self) -> bool:
+        """Whether one lane alone fills what it may have of a batch."""
+        limits = self._limits
+        return len(self._lanes["monitor"]) >= limits.max_batch or len(self._lanes["bulk"]) >= limits.bulk_batch
 
     def _unschedule(self) -> None:
         if self._scheduled is not None:
@@ -176,22 +279,19 @@ class Batcher(Generic[T, R]):
             self._thread.submit(self._run, batch, asyncio.get_running_loop())
 
     def _take(self) -> list[_Entry[T, R]]:
-        """The oldest items whose callers still wait, at most `max_batch`; those of the others are dropped."""
         now = asyncio.get_running_loop().time()
-        batch: list[_Entry[T, R]] = []
-        while self._queue and len(batch) < self._limits.max_batch:
-            for entry in list(islice(self._queue, self._limits.max_batch - len(batch))):
-                self._forget(entry)
-                if entry.deadline <= now:
-                    entry.expire()
-                if not entry.future.done():
-                    batch.append(entry)
-        return batch
+        bulk = self._lanes["bulk"].take(self._places_for_bulk(), now)
+        self._bulk_places -= len(bulk)
+        return self._lanes["monitor"].take(self._limits.max_batch - len(bulk), now) + bulk
 
-    def _forget(self, entry: _Entry[T, R]) -> None:
-        if entry in self._queue:
-            del self._queue[entry]
-            self._bytes -= entry.size_bytes
+    def _places_for_bulk(self) -> int:
+        """Fractions of a place add up over batches while both wait."""
+        if not self._lanes["monitor"]:
+            self._bulk_places = self._limits.bulk_batch
+        else:
+            share = self._limits.max_batch / BULK_SHARE
+            self._bulk_places = min(self._bulk_places + share, max(share, 1.0)) if self._lanes["bulk"] else 0.0
+        return int(self._bulk_places)
 
     def _run(self, batch: list[_Entry[T, R]], loop: asyncio.AbstractEventLoop) -> None:
         """In the engine thread: one hop here, one callback back, however many items."""

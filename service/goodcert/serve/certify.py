@@ -17,6 +17,7 @@ from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
 from goodcert.engine.radius import search
+from goodcert.serve.batching import Priority
 from goodcert.serve.decode import Decoded, decode, open_image
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.metrics import Metrics
@@ -38,11 +39,12 @@ class Radius(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is asked about an image. search: whether the certified radius is wanted, too."""
+    """What is asked about an image, and how urgently. search: whether the certified radius is wanted, too."""
 
     radius: Radius
     method: Method = "ibp"
     search: bool = False
+    priority: Priority = "monitor"
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,24 @@ class Certifier:
         image, around = await self._prepare(upload, model.metadata, deadline)
         prepared = around(question.radius.certified)
         self._metrics.stages["decode",].observe(perf_counter() - started)
-        answer = await self._answer(model, prepared, question.method, deadline)
+        answer = await self._answer(model, prepared, question, deadline)
         largest = await self._largest(model, around, question, answer, deadline)
         certificate = _issue(model, image, question.radius, prepared.scope, answer, largest)
         self._metrics.record_answer(model.name, certificate.verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
         return certificate
+
+    async def certify_input(
+        self, prepared: Prepared, model: ServedModel, question: Question, deadline: float
+    ) -> tuple[Answer, Verdict]:
+        """The answer about a ball at the model's own input, (C, H, W), and its verdict; raises like `certify`."""
+        started = perf_counter()
+        model.require_sound()
+        answer = await self._answer(model, prepared, question, deadline)
+        verdict = _verdict(model, answer)
+        self._metrics.record_answer(model.name, verdict, answer.confidence, answer.upper)
+        self._metrics.stages["total",].observe(perf_counter() - started)
+        return answer, verdict
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
@@ -121,19 +135,20 @@ class Certifier:
         except TimeoutError as error:
             raise DeadlineExceeded from error
 
-    async def _answer(self, model: ServedModel, prepared: Prepared, method: Method, deadline: float) -> Answer:
+    async def _answer(self, model: ServedModel, prepared: Prepared, question: Question, deadline: float) -> Answer:
         """By `method`; auto asks crown where ibp leaves a rejected image uncertified, and keeps the answer of ibp,
         which holds as well, where crown does not come back within half of the time that is left."""
-        model.require_method(method)
-        crown = model.crown_batcher
-        if method == "crown" and crown is not None:
-            return await self._ask(model, crown, prepared, deadline)
-        answer = await self._ask(model, model.batcher, prepared, deadline)
-        if method != "auto" or crown is None or _verdict(model, answer) is not Verdict.OUT_OF_DISTRIBUTION:
+        model.require_method(question.method)
+        priority, crown = question.priority, model.crown_batcher
+        if question.method == "crown" and crown is not None:
+            return await self._ask(model, crown, prepared, deadline, priority)
+        answer = await self._ask(model, model.batcher, prepared, deadline, priority)
+        undecided = _verdict(model, answer) is Verdict.OUT_OF_DISTRIBUTION
+        if question.method != "auto" or crown is None or not undecided:
             return answer
         now = asyncio.get_running_loop().time()
         try:
-            return await self._ask(model, crown, prepared, now + (deadline - now) / 2)
+            return await self._ask(model, crown, prepared, now + (deadline - now) / 2, priority)
         except (QueueFull, DeadlineExceeded):
             self._metrics.crown_missed.inc()
             return answer
@@ -154,7 +169,8 @@ class Certifier:
         steps = search()
         tried = next(steps)
         while True:
-            asked = (self._ask(model, model.batcher, around(epsilon), deadline) for epsilon in tried)
+            balls = map(around, tried)
+            asked = (self._ask(model, model.batcher, ball, deadline, question.priority) for ball in balls)
             answers = await asyncio.gather(*asked)
             try:
                 tried = steps.send([each.upper <= threshold for each in answers])
@@ -163,10 +179,13 @@ class Certifier:
                 own = [question.radius.told] if answer.upper <= threshold else []
                 return max(found + own, default=None)
 
-    async def _ask(self, model: ServedModel, batcher: ImageBatcher, prepared: Prepared, deadline: float) -> Answer:
-        size_bytes = sum(array.nbytes for array in prepared.ball)
+    async def _ask(
+        self, model: ServedModel, batcher: ImageBatcher, prepared: Prepared, deadline: float, priority: Priority
+    ) -> Answer:
         try:
-            answer = await batcher.submit(prepared, size_bytes=size_bytes, deadline=deadline)
+            answer = await batcher.submit(
+                prepared, size_bytes=prepared.size_bytes, deadline=deadline, priority=priority
+            )
         except EngineUnsound as error:
             self._metrics.unsound.inc()
             model.condemn(error)

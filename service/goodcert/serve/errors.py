@@ -2,14 +2,18 @@
 
 ServeError
 ├── KeyRefused
+│   ├── KeyExpired
 │   ├── KeyMissing
-│   └── KeyWrong
+│   ├── KeyWrong
+│   └── ScopeMissing
 ├── BodyRefused
 │   ├── BadFraming
 │   ├── BodyBroken
 │   ├── BodyTooLarge
 │   ├── BodyTooSlow
 │   ├── EmptyBody
+│   ├── HeadersTooLarge
+│   ├── HeadersTooSlow
 │   ├── MediaTypeRefused
 │   └── MultipartRefused
 │       ├── MalformedMultipart
@@ -22,18 +26,43 @@ ServeError
 │   └── WrongSize
 ├── QueryRefused
 │   ├── BadEpsilon
+│   ├── BadFilter
+│   ├── BadPriority
 │   ├── BadRadius
+│   ├── BadSigned
+│   ├── BadTimeout
 │   ├── CrownUnavailable
 │   ├── MethodNotOffered
 │   ├── RepeatedParameter
 │   └── UnknownParameter
+├── IdempotencyRefused
+│   ├── BadIdempotencyKey
+│   ├── IdempotencyMismatch
+│   └── IdempotencyUnavailable
+├── LedgerFault
+│   ├── LedgerDisabled
+│   ├── LedgerUnavailable
+│   ├── NoCheckpoint
+│   └── UnknownCertificate
+├── ProtocolRefused
+│   ├── AdminDisabled
+│   ├── BadInference
+│   ├── EncodingRefused
+│   └── NotSupported
+├── SigningDisabled
 ├── ModelUnavailable
 │   ├── NotReady
 │   ├── UnknownModel
 │   └── UnsoundModel
+├── CallerGone
 ├── Overload
 │   ├── DeadlineExceeded
-│   ├── QueueFull
+│   ├── RetryLater
+│   │   ├── BodiesFull
+│   │   ├── KeyBusy
+│   │   ├── QueueFull
+│   │   ├── RateLimited
+│   │   └── TooManyConnections
 │   └── ShuttingDown
 └── EngineFault
     ├── EngineFailed
@@ -49,12 +78,20 @@ class KeyRefused(ServeError):
     """The caller may not ask."""
 
 
+class KeyExpired(KeyRefused):
+    """The API key was good until its day came."""
+
+
 class KeyMissing(KeyRefused):
     """No API key came with the request."""
 
 
 class KeyWrong(KeyRefused):
     """The API key is none of the configured ones."""
+
+
+class ScopeMissing(KeyRefused):
+    """The API key is accepted, but not for this."""
 
 
 class BodyRefused(ServeError):
@@ -79,6 +116,14 @@ class BodyTooSlow(BodyRefused):
 
 class EmptyBody(BodyRefused):
     """There is nothing to certify."""
+
+
+class HeadersTooLarge(BodyRefused):
+    """More bytes of headers than are read."""
+
+
+class HeadersTooSlow(BodyRefused):
+    """The headers did not arrive in the time they may take."""
 
 
 class MediaTypeRefused(BodyRefused):
@@ -122,15 +167,31 @@ class WrongSize(ImageRefused):
 
 
 class QueryRefused(ServeError):
-    """The query asks for something that cannot be."""
+    """The query, or a header beside it, asks for something that cannot be."""
 
 
 class BadEpsilon(QueryRefused):
     """Epsilon is no decimal number in [0, 1]."""
 
 
+class BadPriority(QueryRefused):
+    """The priority is not one the service has."""
+
+
+class BadFilter(QueryRefused):
+    """A list of certificates is asked for by something that is no filter."""
+
+
+class BadSigned(QueryRefused):
+    """Whether a signature is asked for is neither true nor false."""
+
+
 class BadRadius(QueryRefused):
     """Whether the certified radius is asked for is neither true nor false."""
+
+
+class BadTimeout(QueryRefused):
+    """The time that a request may take is no positive whole number of milliseconds."""
 
 
 class CrownUnavailable(QueryRefused):
@@ -149,6 +210,67 @@ class UnknownParameter(QueryRefused):
     """A parameter that is not known, perhaps a misspelling."""
 
 
+class ProtocolRefused(ServeError):
+    """The Open Inference Protocol has no such request, or this service no answer to it. Unlike those of all other
+    errors, the message is for the caller; where there is none, the problem's own text is told."""
+
+
+class AdminDisabled(ProtocolRefused):
+    """Models may not be loaded and unloaded over the network."""
+
+
+class BadInference(ProtocolRefused):
+    """An infer request that does not say what its images are."""
+
+
+class EncodingRefused(ProtocolRefused):
+    """The body is compressed in a way that is not read."""
+
+
+class NotSupported(ProtocolRefused):
+    """An extension of the protocol that this service does not have."""
+
+
+class IdempotencyRefused(ServeError):
+    """The request cannot be answered once and for all."""
+
+
+class BadIdempotencyKey(IdempotencyRefused):
+    """The key is empty, too long, or not of printable characters."""
+
+
+class IdempotencyMismatch(IdempotencyRefused):
+    """The key was used for another request."""
+
+
+class IdempotencyUnavailable(IdempotencyRefused):
+    """Answers are kept in the ledger, and there is none."""
+
+
+class LedgerFault(ServeError):
+    """The ledger does not give or take what is asked."""
+
+
+class LedgerDisabled(LedgerFault):
+    """The service keeps no ledger."""
+
+
+class LedgerUnavailable(LedgerFault):
+    """The ledger could not be written or read."""
+
+
+class NoCheckpoint(LedgerFault):
+    """No signed checkpoint of the ledger was made yet."""
+
+
+class UnknownCertificate(LedgerFault):
+    """No certificate of this id is in the ledger."""
+
+
+class SigningDisabled(ServeError):
+    """The service has no key to sign with."""
+
+
 class ModelUnavailable(ServeError):
     """There is no model to answer."""
 
@@ -165,6 +287,10 @@ class UnsoundModel(ModelUnavailable):
     """The model broke its guarantee earlier and is out of service until it is loaded again."""
 
 
+class CallerGone(ServeError):
+    """The caller hung up before the answer: nobody reads it, but the log and the metrics do."""
+
+
 class Overload(ServeError):
     """The service is up but cannot answer this one in time."""
 
@@ -173,12 +299,32 @@ class DeadlineExceeded(Overload):
     """The answer would come after the caller's deadline."""
 
 
-class QueueFull(Overload):
-    """The queue is full; `retry_after_seconds` is when it should have drained."""
+class RetryLater(Overload):
+    """Too much was asked; `retry_after_seconds` is when to ask again."""
 
     def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"queue full, expected to drain in {retry_after_seconds} s")
+        super().__init__(f"expected to have room in {retry_after_seconds} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class BodiesFull(RetryLater):
+    """The bodies of all requests together take as much memory as they may."""
+
+
+class KeyBusy(RetryLater):
+    """The key has as many requests under way as it may."""
+
+
+class QueueFull(RetryLater):
+    """The queue is full."""
+
+
+class RateLimited(RetryLater):
+    """The key has asked more often than it may."""
+
+
+class TooManyConnections(RetryLater):
+    """As many connections as there may be are all busy."""
 
 
 class ShuttingDown(Overload):

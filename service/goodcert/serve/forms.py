@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from goodcert.serve.errors import (
     BodyBroken,
@@ -34,15 +34,21 @@ def media_type(header: str | None) -> str:
     return name
 
 
-async def read_body(request: Request, deadline: float) -> bytes:
+async def read_body(receive: Receive, deadline: float) -> bytes:
     """The whole body. Raises EmptyBody, BodyTooLarge, BodyTooSlow or BodyBroken."""
+    pieces: list[bytes] = []
+    more = True
     try:
         async with asyncio.timeout_at(deadline):
-            body = await request.body()
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyBroken
+                pieces.append(message.get("body", b""))
+                more = message.get("more_body", False)
     except TimeoutError as error:
         raise BodyTooSlow from error
-    except ClientDisconnect as error:
-        raise BodyBroken from error
+    body = b"".join(pieces)
     if not body:
         raise EmptyBody
     return body

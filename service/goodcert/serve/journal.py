@@ -31,7 +31,7 @@ def configure(kind: Format) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """time (RFC 3339, UTC), level, logger, pid, message; request_id and the `fields` of `extra`, if any."""
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

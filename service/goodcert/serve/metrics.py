@@ -105,6 +105,17 @@ class Metrics:
             "goodcert_crown_missed_total",
             "Images that auto answered with the bound of ibp for want of time or room for crown.",
         )
+        self.ledger_recorded = self._one(
+            Counter, "goodcert_ledger_recorded_total", "Certificates that are in the ledger."
+        )
+        self.ledger_lost = self._one(
+            Counter,
+            "goodcert_ledger_lost_total",
+            "Certificates that were served although the ledger failed. Any is an alarm.",
+        )
+        self.ledger_seconds = self._one(
+            Histogram, "goodcert_ledger_commit_seconds", "Seconds of a transaction.", buckets=_SECONDS
+        )
         self.unsound = self._one(
             Counter,
             "goodcert_unsound_total",
@@ -173,6 +184,11 @@ class Metrics:
         self.stages["crown",].observe(run.engine_seconds)
         for seconds in run.waited_seconds:
             self.stages["queue",].observe(seconds)
+
+    def record_commit(self, certificates: int, seconds: float) -> None:
+        """A transaction of the ledger has succeeded."""
+        self.ledger_recorded.inc(certificates)
+        self.ledger_seconds.observe(seconds)
 
     def record_answer(self, model: str, verdict: str, confidence: float, upper: float) -> None:
         """An image has its certificate."""

@@ -40,4 +40,6 @@ class Observer:
 
 
 def _asks_for_certificates(path: str) -> bool:
-    return path.startswith("/v1/models/") and path.endswith("/certify")
+    if path.startswith("/v1/models/"):
+        return path.endswith("/certify")
+    return path.startswith("/v2/models/") and path.endswith("/infer")

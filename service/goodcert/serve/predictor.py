@@ -1,14 +1,14 @@
 """What the service asks of an engine, and the way of a batch through it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from goodcert.bounds.ball import Ball
+from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.errors import EngineFailed, EngineUnsound
@@ -40,8 +40,7 @@ class Compile(Protocol):
     def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> Engine: ...
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What the engine says about one image; `possible` are the classes that can win inside the ball, `method` is
     what gave the bounds."""
 
@@ -63,7 +62,11 @@ def predict(engine: Engine, batch: Sequence[Prepared], method: Method = "ibp") -
 
 def _stack(batch: Sequence[Prepared]) -> Ball:
     balls = [prepared.ball for prepared in batch]
-    return Ball(*(np.stack(arrays) for arrays in zip(*balls, strict=True)))
+    of_bytes = [ball for ball in balls if isinstance(ball, ByteBall)]
+    if len(of_bytes) == len(balls):
+        return unfold(of_bytes)
+    unfolded = [ball.unfold() if isinstance(ball, ByteBall) else ball for ball in balls]
+    return Ball(*(np.stack(arrays) for arrays in zip(*unfolded, strict=True)))
 
 
 def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
@@ -73,13 +76,20 @@ def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
         certificates.confidence.tolist(),
         certificates.confidence_lower_bound.tolist(),
         certificates.confidence_upper_bound.tolist(),
-        certificates.possible(),
+        _classes(certificates.possible()),
         certificates.method.tolist(),
         strict=True,
     )
     return [
-        Answer(index, confidence, lower, upper, tuple(np.flatnonzero(possible).tolist()), method)
+        Answer(index, confidence, lower, upper, possible, method)
         if sound
         else EngineUnsound(f"lower {lower!r}, confidence {confidence!r}, upper {upper!r}")
         for sound, index, confidence, lower, upper, possible, method in rows
     ]
+
+
+def _classes(possible: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """The columns that hold, row by row."""
+    columns = possible.nonzero()[1].tolist()
+    ends = possible.sum(axis=1).cumsum().tolist()
+    return [tuple(columns[start:end]) for start, end in zip([0, *ends], ends, strict=False)]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goodcert.artifact import Metadata
-from goodcert.bounds.ball import Ball, around_bytes, around_reals
+from goodcert.bounds.ball import Ball, ByteBall, around_reals
 from goodcert.serve.decode import Decoded
 from goodcert.serve.errors import WrongSize
 
@@ -38,8 +38,19 @@ Scope = Literal["upload", "model_input"]
 class Prepared:
     """One image as the engine takes it: the ball, (C, H, W), and what its certificate covers."""
 
-    ball: Ball
+    ball: Ball | ByteBall
     scope: Scope
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds while it waits."""
+        ball = self.ball
+        return ball.pixels.nbytes if isinstance(ball, ByteBall) else sum(array.nbytes for array in ball)
+
+    def alone(self) -> Ball:
+        """The ball as a batch of one, (1, C, H, W)."""
+        ball = self.ball.unfold() if isinstance(self.ball, ByteBall) else self.ball
+        return Ball(*(array[None] for array in ball))
 
 
 def prepare(image: Decoded, metadata: Metadata, epsilon: float) -> Prepared:
@@ -55,10 +66,10 @@ def balls(image: Decoded, metadata: Metadata) -> Callable[[float], Prepared]:
     scope: Scope = "upload" if image.exact else "model_input"
     mixes = image.pixels.ndim == 3 and metadata.color == "grey"
     if image.pixels.dtype == np.uint8 and not resized and not mixes:
-        planes = _planes(image.pixels.astype(np.uint8, copy=False))
-        return lambda epsilon: Prepared(_with_channels(around_bytes(planes, epsilon), metadata.channels), scope)
-    values = _values(image, metadata)
-    return lambda epsilon: Prepared(_with_channels(around_reals(values, epsilon, ERROR), metadata.channels), scope)
+        pixels = _with_channels(_planes(image.pixels.astype(np.uint8, copy=False)), metadata.channels)
+        return lambda epsilon: Prepared(ByteBall(pixels, epsilon), scope)
+    values = _with_channels(_values(image, metadata), metadata.channels)
+    return lambda epsilon: Prepared(around_reals(values, epsilon, ERROR), scope)
 
 
 def _planes(pixels: NDArray[T]) -> NDArray[T]:
@@ -66,11 +77,9 @@ def _planes(pixels: NDArray[T]) -> NDArray[T]:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _with_channels(ball: Ball, channels: int) -> Ball:
+def _with_channels(planes: NDArray[T], channels: int) -> NDArray[T]:
     """A grey image for a colour model is the same grey in all its channels."""
-    if len(ball.point) == channels:
-        return ball
-    return Ball(*(np.repeat(array, channels, axis=0) for array in ball))
+    return planes if len(planes) == channels else np.broadcast_to(planes, (channels, *planes.shape[1:]))
 
 
 def _values(image: Decoded, metadata: Metadata) -> NDArray[np.float64]:

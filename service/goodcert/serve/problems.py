@@ -56,14 +56,44 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         401, "key_missing", "API key missing", "Send Authorization: Bearer KEY, or X-API-Key: KEY."
     ),
     errors.KeyWrong: Problem(403, "key_wrong", "API key refused", "The key is not one that this service accepts."),
+    errors.KeyExpired: Problem(
+        403, "key_expired", "API key expired", "The key is no longer accepted; ask the operator for a new one."
+    ),
+    errors.ScopeMissing: Problem(
+        403, "scope_missing", "Scope missing", "The key is accepted, but not for this; its scopes do not cover it."
+    ),
     errors.UnknownModel: Problem(
         404,
         "unknown_model",
         "Unknown model",
         "No such model and version is served; GET /v1/models lists them.",
     ),
+    errors.LedgerDisabled: Problem(
+        404, "ledger_disabled", "Ledger disabled", "This service keeps no ledger; its setting is ledger_url."
+    ),
+    errors.NoCheckpoint: Problem(
+        404,
+        "no_checkpoint",
+        "No checkpoint",
+        "The ledger has no signed checkpoint: there is no signing key, or too little was recorded yet.",
+    ),
+    errors.UnknownCertificate: Problem(
+        404,
+        "unknown_certificate",
+        "Unknown certificate",
+        "The ledger has no certificate of this id: none was recorded, or it was pruned.",
+    ),
+    errors.SigningDisabled: Problem(
+        406,
+        "signing_disabled",
+        "Signing disabled",
+        "This service has no signing key; ask for application/json, without signed=true.",
+    ),
     errors.BodyTooSlow: Problem(
         408, "body_too_slow", "Body too slow", "The body did not arrive within the time a request may take."
+    ),
+    errors.HeadersTooSlow: Problem(
+        408, "headers_too_slow", "Headers too slow", "The headers did not arrive within the time they may take."
     ),
     errors.BodyTooLarge: Problem(
         413,
@@ -104,7 +134,42 @@ TABLE: dict[type[errors.ServeError], Problem] = {
     errors.BadEpsilon: Problem(
         422, "bad_epsilon", "Bad epsilon", "Give epsilon as one plain decimal in [0, 1], such as 0.3."
     ),
+    errors.BadPriority: Problem(
+        422, "bad_priority", "Bad priority", "Give X-Priority as monitor or bulk, or leave it out."
+    ),
+    errors.BadFilter: Problem(
+        422,
+        "bad_filter",
+        "Bad filter",
+        "The filters are model, verdict, since (a time such as 2026-01-31T12:00:00Z), limit (1 to 1000) and "
+        "cursor (as the page before gave it), each at most once.",
+    ),
+    errors.BadIdempotencyKey: Problem(
+        422,
+        "bad_idempotency_key",
+        "Bad idempotency key",
+        "Give Idempotency-Key once, as 1 to 255 printable ASCII characters.",
+    ),
+    errors.IdempotencyMismatch: Problem(
+        422,
+        "idempotency_mismatch",
+        "Idempotency mismatch",
+        "This Idempotency-Key was used for another request; use a new key for a new request.",
+    ),
+    errors.IdempotencyUnavailable: Problem(
+        422,
+        "idempotency_unavailable",
+        "Idempotency unavailable",
+        "Answers are kept in the ledger, which this service does not keep; leave Idempotency-Key away.",
+    ),
+    errors.BadSigned: Problem(422, "bad_signed", "Bad signed", "Give signed as true or false."),
     errors.BadRadius: Problem(422, "bad_radius", "Bad radius", "Give radius as true or false."),
+    errors.BadTimeout: Problem(
+        422,
+        "bad_timeout",
+        "Bad timeout",
+        "Give the time that the request may take as a positive whole number of milliseconds.",
+    ),
     errors.CrownUnavailable: Problem(
         422,
         "crown_unavailable",
@@ -118,7 +183,43 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         422, "repeated_parameter", "Repeated parameter", "Give every query parameter at most once."
     ),
     errors.UnknownParameter: Problem(
-        422, "unknown_parameter", "Unknown parameter", "The query parameters are epsilon, method and radius."
+        422,
+        "unknown_parameter",
+        "Unknown parameter",
+        "The query parameters are epsilon, method, radius and signed.",
+    ),
+    errors.CallerGone: Problem(
+        499, "caller_gone", "Caller gone", "The caller hung up before the answer; only metrics and logs see this."
+    ),
+    errors.KeyBusy: Problem(
+        429,
+        "key_busy",
+        "Key busy",
+        "This key has as many requests under way as it may; see Retry-After.",
+    ),
+    errors.RateLimited: Problem(
+        429, "rate_limited", "Rate limited", "This key asks more often than it may; see Retry-After."
+    ),
+    errors.HeadersTooLarge: Problem(
+        431, "headers_too_large", "Headers too large", "The request line and the headers have too many bytes."
+    ),
+    errors.AdminDisabled: Problem(
+        403,
+        "admin_disabled",
+        "Administration disabled",
+        "Models may not be loaded or unloaded here; the setting model_admin=true allows it.",
+    ),
+    errors.BadInference: Problem(
+        400,
+        "bad_inference",
+        "Bad inference request",
+        "The inference request breaks the protocol; see the message.",
+    ),
+    errors.EncodingRefused: Problem(
+        415, "encoding_refused", "Content-Encoding refused", "Send the body as it is, or as one gzip or deflate."
+    ),
+    errors.NotSupported: Problem(
+        400, "not_supported", "Not supported", "This extension of the Open Inference Protocol is not supported."
     ),
     errors.EngineFailed: Problem(
         500,
@@ -132,6 +233,12 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "Engine unsound",
         "The engine contradicted itself, so there is no certificate; the model is taken out of service.",
     ),
+    errors.LedgerUnavailable: Problem(
+        503,
+        "ledger_unavailable",
+        "Ledger unavailable",
+        "The answer could not be recorded, so it is not given; try again after Retry-After.",
+    ),
     errors.NotReady: Problem(
         503, "not_ready", "Not ready", "No model serves, or one broke its guarantee; see GET /v1/models."
     ),
@@ -141,8 +248,14 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "Model out of service",
         "The model broke its guarantee and waits for being loaded again.",
     ),
+    errors.BodiesFull: Problem(
+        503, "bodies_full", "Too much at once", "The bodies under way fill the memory for them; see Retry-After."
+    ),
     errors.QueueFull: Problem(
         503, "queue_full", "Queue full", "Too much is waiting; try again after Retry-After."
+    ),
+    errors.TooManyConnections: Problem(
+        503, "too_many_connections", "Too many connections", "Every connection is busy; see Retry-After."
     ),
     errors.ShuttingDown: Problem(
         503, "shutting_down", "Shutting down", "The service finishes what it has; try again in a moment."
@@ -176,10 +289,12 @@ def body_of(problem: Problem) -> dict[str, Any]:
 def headers_of(error: Exception) -> dict[str, str]:
     """What belongs beside the body: when to come back, how to authenticate, which methods there are."""
     match error:
-        case errors.QueueFull():
+        case errors.RetryLater():
             return {"Retry-After": str(error.retry_after_seconds)}
-        case errors.ShuttingDown() | errors.NotReady():
+        case errors.ShuttingDown() | errors.NotReady() | errors.LedgerUnavailable():
             return {"Retry-After": "5"}
+        case errors.BadFraming():
+            return {"Connection": "close"}  # where the next request begins is unknown
         case errors.KeyMissing():
             return {"WWW-Authenticate": "Bearer"}
         case HTTPException(status_code=405):

@@ -5,11 +5,12 @@ from typing import cast, get_args
 
 from goodcert.engine import Method
 from goodcert.serve.certify import Question, parse_radius
-from goodcert.serve.errors import BadRadius, MethodNotOffered, RepeatedParameter, UnknownParameter
+from goodcert.serve.errors import BadRadius, BadSigned, MethodNotOffered, RepeatedParameter, UnknownParameter
 
 METHODS: tuple[str, ...] = get_args(Method)
-PARAMETERS = ("epsilon", "method", "radius")
+PARAMETERS = ("epsilon", "method", "radius", "signed")
 SEARCH = {"true": True, "false": False}
+JOSE = "application/jose"
 
 
 def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Question:
@@ -26,3 +27,13 @@ def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Quest
     if search not in SEARCH:
         raise BadRadius
     return Question(parse_radius(given.get("epsilon", default_epsilon)), cast(Method, method), SEARCH[search])
+
+
+def asks_for_signature(signed: str | None, accept: str) -> bool:
+    """Whether a signed certificate is wanted: by `signed` of the query, or else by the Accept header, which must
+    name its type. Raises BadSigned."""
+    if signed is not None:
+        if signed not in SEARCH:
+            raise BadSigned
+        return SEARCH[signed]
+    return any(item.split(";")[0].strip().lower() == JOSE for item in accept.split(","))

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from functools import partial
 from typing import Any
 
 import orjson
@@ -10,11 +11,13 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
 from goodcert.serve import schemas
-from goodcert.serve.certify import Question
+from goodcert.serve.asking import PRIORITIES, PRIORITY, Asked, asked
+from goodcert.serve.batching import BULK_SHARE
+from goodcert.serve.deadline import HEADER as TIMEOUT
+from goodcert.serve.departure import Reply
 from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
-from goodcert.serve.forms import FORM, PART, RAW, images_of, media_type, read_body
-from goodcert.serve.query import METHODS, SEARCH, parse_query
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.forms import FORM, PART, RAW, images_of, read_body
+from goodcert.serve.query import METHODS, SEARCH
 from goodcert.serve.service import Service, service_of
 from goodcert.serve.settings import Settings
 
@@ -54,6 +57,38 @@ _CERTIFY: dict[str, Any] = {
             "description": "Whether to search the largest certified epsilon (by ibp), too.",
             "schema": {"type": "string", "enum": list(SEARCH)},
         },
+        {
+            "name": "signed",
+            "in": "query",
+            "required": False,
+            "description": "Whether certificates come as compact JSON Web Signatures; so they do, too, where "
+            "Accept names application/jose.",
+            "schema": {"type": "string", "enum": list(SEARCH)},
+        },
+        {
+            "name": TIMEOUT,
+            "in": "header",
+            "required": False,
+            "description": "Milliseconds that the request may take; at most, and by default, what the service "
+            "allows. What is not answered by then is 504, and never reaches the engine if it still waits.",
+            "schema": {"type": "integer", "minimum": 1},
+        },
+        {
+            "name": PRIORITY,
+            "in": "header",
+            "required": False,
+            "description": "Monitors (the default) go before bulk, which has a share of every batch. A form of "
+            "several images is always bulk.",
+            "schema": {"type": "string", "enum": list(PRIORITIES)},
+        },
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "For a request that may be sent again: its answer is kept for 24 hours, and given to "
+            "every request with this key and the same bytes.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        },
     ],
     "requestBody": {
         "required": True,
@@ -61,22 +96,7 @@ _CERTIFY: dict[str, Any] = {
         "content": {**dict.fromkeys(RAW, _BINARY), FORM: _FORM},
     },
 }
-Responses = dict[int | str, dict[str, Any]]
-
-_PROBLEM: Responses = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {"application/problem+json": {"schema": schemas.ProblemBody.model_json_schema()}},
-    }
-}
-
-
-def _ok(model: Any, description: str = "Success") -> Responses:
-    """How a path answers, for the documentation."""
-    return {200: {"model": model, "description": description}, **_PROBLEM}
-
-
-_CERTIFIED = _ok(
+_CERTIFIED = schemas.ok(
     schemas.CertificateBody | schemas.CertificatesBody, "A certificate for an image, a list of them for a form"
 )
 
@@ -93,31 +113,31 @@ async def certify_with_version(request: Request, model: str, version: str) -> Re
     return await _certify(request, model, version)
 
 
-@router.get("/v1/models", responses=_ok(schemas.ModelsBody))
+@router.get("/v1/models", responses=schemas.ok(schemas.ModelsBody))
 async def list_models(request: Request) -> Response:
     """Every model found at start: served, out of service, or refused with the reason."""
     return _json(schemas.models_body(service_of(request).repository))
 
 
-@router.get("/v1/models/{model}", responses=_ok(schemas.CardBody))
+@router.get("/v1/models/{model}", responses=schemas.ok(schemas.CardBody))
 async def show_model(request: Request, model: str) -> Response:
     """The model card: what it takes, how it was trained, what was measured."""
     return _json(schemas.card_body(service_of(request).repository.versions(model)))
 
 
-@router.get("/health/live", responses=_ok(schemas.StatusBody))
+@router.get("/health/live", responses=schemas.ok(schemas.StatusBody))
 async def live() -> Response:
     """Whether the process answers."""
     return _json({"status": "live"})
 
 
-@router.get("/health/started", responses=_ok(schemas.StatusBody))
+@router.get("/health/started", responses=schemas.ok(schemas.StatusBody))
 async def started() -> Response:
     """Whether the start is over: nothing is answered before the models are loaded and checked."""
     return _json({"status": "started"})
 
 
-@router.get("/health/ready", responses=_ok(schemas.StatusBody))
+@router.get("/health/ready", responses=schemas.ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
     """Whether traffic should come: there is a model, none broke its guarantee, and the process is not ending."""
     if service_of(request).lifecycle.stopping:
@@ -135,44 +155,57 @@ async def metrics(request: Request) -> Response:
 
 
 async def _certify(request: Request, name: str, version: str | None) -> Response:
-    """Everything that can be refused is refused before the body is read."""
+    """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
     service = service_of(request)
-    deadline = asyncio.get_running_loop().time() + service.settings.request_timeout_ms / 1000
-    model = service.repository.get(name, version)
-    model.require_sound()
-    question = parse_query(request.query_params.multi_items(), model.metadata.epsilon)
-    model.require_method(question.method)
-    content_type = request.headers.get("content-type", "")
-    is_form = media_type(content_type) == FORM
-    body = await read_body(request, deadline)
-    if not is_form:
-        return _json(schemas.certificate_body(await service.certifier.certify(body, model, question, deadline)))
-    images = images_of(body, content_type)
-    return _json({"certificates": await _certify_each(service, images, model, question, deadline)})
+    about = asked(service, request.scope, name, version)
+    body = await read_body(request.receive, about.deadline)
+    leaving = service.departure.leave(
+        partial(_answer, request, service, about, body), about.once(body), about.deadline
+    )
+    reply = await service.callers.attend(request.receive, leaving)
+    return Response(reply.content, media_type=reply.media_type)
 
 
-async def _certify_each(
-    service: Service, images: list[bytes], model: ServedModel, question: Question, deadline: float
-) -> list[dict[str, Any]]:
-    """One entry per image, in order; a queue's worth at most at once, so that a form never crowds itself out."""
-    at_once = _at_once(service.settings, model, balls=WIDTH if question.search else 1)
+async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> Reply:
+    """A certificate for an image, a list of them for a form."""
+    if about.media_type != FORM:
+        return about.seal.one(await _certify_one(service, body, about))
+    images = await asyncio.to_thread(images_of, body, request.headers["content-type"])
+    if len(images) > 1:
+        about = about._replace(question=about.question._replace(priority="bulk"))
+    return about.seal.all(await _certify_each(service, images, about))
 
-    async def one(image: bytes) -> dict[str, Any]:
-        try:
-            return schemas.certificate_body(await service.certifier.certify(image, model, question, deadline))
-        except ServeError as error:
-            return {"error": service.answers.body(error)}
 
-    entries: list[dict[str, Any]] = []
-    for start in range(0, len(images), at_once):
-        entries += await asyncio.gather(*map(one, images[start : start + at_once]))
+async def _certify_one(service: Service, image: bytes, about: Asked) -> dict[str, Any]:
+    certificate = await service.certifier.certify(image, about.model, about.question, about.deadline)
+    return schemas.certificate_body(certificate)
+
+
+async def _certify_each(service: Service, images: list[bytes], about: Asked) -> list[dict[str, Any]]:
+    """One entry per image, in order; so many at once that the engine stays busy, and a form neither crowds itself
+    out nor holds up another by more than a batch."""
+    entries: list[dict[str, Any]] = [{} for _ in images]
+    waiting = iter(enumerate(images))
+
+    async def work() -> None:
+        for place, image in waiting:
+            try:
+                entries[place] = await _certify_one(service, image, about)
+            except ServeError as error:
+                entries[place] = {"error": service.answers.body(error)}
+
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(min(len(images), _at_once(service.settings, about))):
+            workers.create_task(work())
     return entries
 
 
-def _at_once(settings: Settings, model: ServedModel, balls: int) -> int:
-    ball_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
-    most = min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
-    return max(1, most // balls)
+def _at_once(settings: Settings, about: Asked) -> int:
+    """One batch runs, and the next one waits."""
+    ball_bytes = 3 * 4 * math.prod(about.model.engine.input_shape)  # a ball is three float32 arrays
+    batches = 2 * max(1, settings.max_batch // BULK_SHARE)
+    most = min(batches, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
+    return max(1, most // (WIDTH if about.question.search else 1))
 
 
 def _json(body: dict[str, Any]) -> Response:

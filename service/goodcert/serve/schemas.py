@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodcert.serve import timestamp
 from goodcert.serve.certify import Certificate
 from goodcert.serve.repository import Refused, Repository, ServedModel
 from goodcert.serve.verdict import Verdict
@@ -95,10 +96,40 @@ class PartErrorBody(_Wire):
     error: ProblemBody
 
 
+class SignedBody(_Wire):
+    """A certificate as a compact JSON Web Signature, where `signed` was asked for."""
+
+    jws: str
+
+
 class CertificatesBody(_Wire):
     """One entry per part, in order."""
 
-    certificates: list[CertificateBody | PartErrorBody]
+    certificates: list[CertificateBody | PartErrorBody | SignedBody]
+
+
+class PageBody(_Wire):
+    """Recorded certificates; `next_cursor` asks for those after them, null at the end."""
+
+    certificates: list[CertificateBody]
+    next_cursor: str | None
+
+
+class KeyBody(_Wire):
+    """An Ed25519 key (RFC 8037); `kid` is its thumbprint (RFC 7638)."""
+
+    kty: Literal["OKP"]
+    crv: Literal["Ed25519"]
+    x: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["Ed25519"]
+
+
+class KeysBody(_Wire):
+    """A JWK set (RFC 7517)."""
+
+    keys: list[KeyBody]
 
 
 class ModelBody(_Wire):
@@ -166,6 +197,21 @@ def build_labels() -> tuple[str, str]:
     return version(), platform.python_version()
 
 
+Responses = dict[int | str, dict[str, Any]]
+
+PROBLEM: Responses = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {"application/problem+json": {"schema": ProblemBody.model_json_schema()}},
+    }
+}
+
+
+def ok(model: Any, description: str = "Success") -> Responses:
+    """How a path answers, for the documentation."""
+    return {200: {"model": model, "description": description}, **PROBLEM}
+
+
 def certificate_body(certificate: Certificate) -> dict[str, Any]:
     """A certificate as `CertificateBody` has it, keys in its order."""
     model, image, answer = certificate.model, certificate.image, certificate.answer
@@ -191,7 +237,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "threshold": model.metadata.threshold,
         "verdict": certificate.verdict.value,
         "certified_radius": certificate.certified_radius,
-        "issued_at": certificate.issued_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "issued_at": timestamp.text_of(certificate.issued_at),
         "engine": _engine_body(model),
     }
 

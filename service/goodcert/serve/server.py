@@ -18,7 +18,7 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from goodcert.serve import journal
+from goodcert.serve import journal, listening
 from goodcert.serve.exposition import own_port
 from goodcert.serve.lifecycle import Lifecycle, Phase
 from goodcert.serve.settings import Settings
@@ -48,7 +48,8 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     if alone:
         ProcessCollector(registry=registry)
     app = create_app(settings, registry=registry, lifecycle=lifecycle)
-    server = Server(config(settings, app, backlog=BACKLOG if alone else 1), lifecycle, settings)
+    listens = {**listening.options(settings, app.state.answers), "backlog": BACKLOG if alone else 1}
+    server = Server(config(settings, app, **listens), lifecycle, settings)
     port = settings.metrics_port if alone else None
     with own_port(registry, settings.metrics_host, port), contextlib.suppress(KeyboardInterrupt):
         server.run(None if listener is None else [listener])

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
+from goodcert.serve.departure import Departure
 from goodcert.serve.exposition import Exposition
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
@@ -22,6 +24,8 @@ class Service:
     exposition: Exposition
     answers: Answers
     lifecycle: Lifecycle
+    callers: Callers
+    departure: Departure
 
 
 def service_of(request: Request) -> Service:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import DirectoryPath, Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -59,17 +59,78 @@ class Settings(BaseSettings):
         description="Most bytes of prepared images waiting per model and process; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
+    max_bytes_in_flight: int = Field(
+        256 * 2**20,
+        ge=1,
+        description="Most bytes of all request bodies under way together; more are refused with 503.",
+    )
     max_pixels: int = Field(
         16_000_000, ge=1, le=MOST_PIXELS, description="Most pixels in one image, by its header; more are 413."
     )
     request_timeout_ms: int = Field(
         10_000, ge=1, description="Most milliseconds from a request's header to its answer; later is 504."
     )
+    header_timeout_ms: int = Field(
+        8_000, ge=1, description="Most milliseconds for the headers of a request; the connection is closed then."
+    )
+    body_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds for the body of a request; the connection is closed then."
+    )
+    idle_timeout_ms: int = Field(
+        9_000, ge=1, description="Most milliseconds that a connection is kept open between two requests."
+    )
+    max_connections: int = Field(
+        900,
+        ge=1,
+        description="Most connections per process; for one more, those that have waited longest without a "
+        "complete request are closed.",
+    )
+    tls_certificate: FilePath | None = Field(None, description="PEM file with the certificate chain, for HTTPS.")
+    tls_key: FilePath | None = Field(None, description="PEM file with its key, without a password.")
+    tls_minimum_version: Literal["1.2", "1.3"] = Field("1.2", description="Oldest version of TLS that is spoken.")
     batch_wait_ms: float = Field(
         0, ge=0, le=1000, description="Milliseconds an idle engine waits for company; 0 starts at once."
     )
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="TCP port for gRPC on the same address; 0 takes a free one, none is off."
+    )
+    model_admin: bool = Field(False, description="Let callers load and unload models over /v2 and gRPC.")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="Keys that callers may present, comma separated; none means no key is asked for."
+    )
+    keys_file: Path | None = Field(
+        None,
+        description="File of `goodcert keys`, read again within a second of a change; while it cannot be read, "
+        "none of its keys is accepted.",
+    )
+    key_requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Most requests a second per key that has no limit of its own, in each worker; more are 429.",
+    )
+    key_concurrency: int | None = Field(
+        None,
+        ge=1,
+        description="Most requests under way per key that has no limit of its own, in each worker; more are 429.",
+    )
+    signing_keys: DirectoryPath | None = Field(
+        None,
+        description="Folder of Ed25519 keys in PEM (`goodcert signing-keys create`): the newest signs, all are "
+        "published at `/v1/keys`.",
+    )
+    ledger_url: SecretStr | None = Field(
+        None,
+        description="Database of everything that was said, `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; "
+        "by default there is none.",
+    )
+    ledger_records: Literal["all", "not_in_distribution"] = Field(
+        "all", description="Which certificates the ledger records: all, or those of images that were rejected."
+    )
+    ledger_on_failure: Literal["refuse", "serve"] = Field(
+        "refuse",
+        description="What happens to a certificate that the ledger cannot record: refused with 503, or served and "
+        "counted.",
     )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
@@ -129,10 +190,25 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
-        if not (self.api_keys or self.allow_anonymous or is_loopback(self.host)):
+        if not (self.api_keys or self.keys_file or self.allow_anonymous or is_loopback(self.host)):
             raise ValueError(
-                f"host: got {self.host} without an API key, which would let anyone in; set api_keys, "
+                f"host: got {self.host} without an API key, which would let anyone in; set api_keys or keys_file, "
                 "or allow_anonymous=true if that is meant, or host=127.0.0.1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate, tls_key: got one of them, expected both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _largest_body_fits(self) -> Self:
+        if self.max_bytes_in_flight < self.max_body_bytes:
+            raise ValueError(
+                f"max_bytes_in_flight: got {self.max_bytes_in_flight}, expected at least max_body_bytes, "
+                f"which is {self.max_body_bytes}"
             )
         return self
 
@@ -193,12 +269,12 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _sentence(fault: Any) -> str:
-    """One line per fault; the value of a key is never shown."""
+    """One line per fault; the value of a key is never shown, nor a URL that may hold a password."""
     name = ".".join(map(str, fault["loc"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    got = "something else" if name.startswith("api_keys") else repr(fault["input"])
+    got = "something else" if name.startswith(("api_keys", "ledger_url")) else repr(fault["input"])
     return f"{name}: got {got}; {message}"
 
 

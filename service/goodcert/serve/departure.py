@@ -1,0 +1,150 @@
+"""Where every certificate leaves: recorded before it is sent, and once for an idempotency key."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+
+from goodcert.serve.errors import (
+    IdempotencyMismatch,
+    IdempotencyUnavailable,
+    LedgerDisabled,
+    LedgerUnavailable,
+    SigningDisabled,
+)
+from goodcert.serve.idempotency import Name, Once, Stored
+from goodcert.serve.query import JOSE
+from goodcert.serve.settings import Settings
+from goodcert.serve.verdict import Verdict
+
+if TYPE_CHECKING:  # what is off is not even imported
+    from goodcert.serve.ledger.ledger import Ledger
+    from goodcert.serve.signing import Signer
+
+ACCEPTED = frozenset({Verdict.IN_DISTRIBUTION.value, Verdict.IN_DISTRIBUTION_CERTIFIED.value})
+
+
+class Reply(NamedTuple):
+    """An answer on its way out, with the bodies of the certificates in it."""
+
+    content: bytes
+    media_type: str
+    certificates: Sequence[Mapping[str, Any]] = ()
+
+
+Make = Callable[[], Awaitable[Reply]]
+
+
+class Seal(NamedTuple):
+    """Gives certificates their last form: JSON, or signed where there is a signer."""
+
+    signer: "Signer | None"
+
+    def one(self, body: Mapping[str, Any]) -> Reply:
+        text = orjson.dumps(body)
+        if self.signer is None:
+            return Reply(text, "application/json", (body,))
+        return Reply(self.signer.certificate(text).encode(), JOSE, (body,))
+
+    def all(self, entries: Sequence[Mapping[str, Any]]) -> Reply:
+        """entries: certificates, or objects with an `error`."""
+        bodies = [entry for entry in entries if "error" not in entry]
+        signer = self.signer
+        if signer is not None:
+            entries = [e if "error" in e else {"jws": signer.certificate(orjson.dumps(e))} for e in entries]
+        return Reply(orjson.dumps({"certificates": entries}), "application/json", bodies)
+
+
+class Departure:
+    """ledger, signer: None where they are off. on_lost: is told how many certificates leave unrecorded."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: "Ledger | None" = None,
+        signer: "Signer | None" = None,
+        on_lost: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._ledger, self._signer, self._on_lost = ledger, signer, on_lost
+        self._all = settings.ledger_records == "all"
+        self._serves = settings.ledger_on_failure == "serve"
+        self._under_way: dict[Name, tuple[bytes, asyncio.Task[Reply]]] = {}
+
+    @property
+    def ledger(self) -> "Ledger":
+        """Raises LedgerDisabled."""
+        if self._ledger is None:
+            raise LedgerDisabled
+        return self._ledger
+
+    @property
+    def signer(self) -> "Signer":
+        """Raises SigningDisabled."""
+        if self._signer is None:
+            raise SigningDisabled
+        return self._signer
+
+    def published(self) -> dict[str, Any]:
+        """The JWK set of all keys."""
+        return {"keys": []} if self._signer is None else self._signer.published()
+
+    def require(self, once: Once | None) -> None:
+        """Raises IdempotencyUnavailable."""
+        if once is not None and self._ledger is None:
+            raise IdempotencyUnavailable
+
+    async def leave(self, make: Make, once: Once | None, deadline: float) -> Reply:
+        """What `make` answers, recorded; for a key that was used before, what was answered then.
+
+        Requests with one key at the same time share one run. Raises LedgerUnavailable, IdempotencyMismatch,
+        IdempotencyUnavailable, and what `make` does.
+        """
+        if once is None:
+            return await self._record(await make(), None, deadline)
+        fingerprint, task = self._under_way.get(once.name) or self._begin(make, once, deadline)
+        if fingerprint != once.fingerprint:
+            raise IdempotencyMismatch
+        return await asyncio.shield(task)  # a caller who goes away takes nothing from the others
+
+    def _begin(self, make: Make, once: Once, deadline: float) -> tuple[bytes, asyncio.Task[Reply]]:
+        task = asyncio.create_task(self._first(make, once, deadline))
+        task.add_done_callback(lambda _: self._under_way.pop(once.name))
+        self._under_way[once.name] = once.fingerprint, task
+        return self._under_way[once.name]
+
+    async def _first(self, make: Make, once: Once, deadline: float) -> Reply:
+        self.require(once)
+        stored = await self.ledger.look(lambda reader: reader.answer(once.name))
+        return _replay(stored, once) if stored else await self._record(await make(), once, deadline)
+
+    async def _record(self, reply: Reply, once: Once | None, deadline: float) -> Reply:
+        if self._ledger is None:
+            return reply
+        bodies = [body for body in reply.certificates if self._all or body["verdict"] not in ACCEPTED]
+        if not bodies and once is None:
+            return reply
+        answer = Stored(once.fingerprint, reply.media_type, reply.content) if once else None
+        try:
+            stored = await self._append(bodies, once, answer, deadline)
+        except LedgerUnavailable:
+            if once is not None or not self._serves:
+                raise
+            self._on_lost(len(bodies))
+            return reply
+        return _replay(stored, once) if stored and once else reply
+
+    async def _append(
+        self, bodies: Sequence[Mapping[str, Any]], once: Once | None, answer: Stored | None, deadline: float
+    ) -> Stored | None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self.ledger.append(bodies, once.name if once else None, answer)
+        except TimeoutError as error:
+            raise LedgerUnavailable("not within the time of the request") from error
+
+
+def _replay(stored: Stored, once: Once) -> Reply:
+    if stored.fingerprint != once.fingerprint:
+        raise IdempotencyMismatch
+    return Reply(stored.content, stored.media_type)

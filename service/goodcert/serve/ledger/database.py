@@ -1,0 +1,81 @@
+"""A database by its URL: SQLite in a file, or PostgreSQL; brought to the newest tables when it is opened."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+from goodcert.serve.settings import SettingsError
+
+WAIT_SECONDS = 5
+"""How long a connection, a lock or a statement may take."""
+
+_POSTGRESQL = {"postgresql", "postgres", "postgresql+psycopg"}
+_OPTIONS = f"-c synchronous_commit=on -c statement_timeout={WAIT_SECONDS}s -c lock_timeout={WAIT_SECONDS}s"
+_MIGRATION = 0x676F6F64
+"""The number of the advisory lock under which PostgreSQL is migrated: "good"."""
+
+
+def connect(url: str, *, writes: bool = False) -> Engine:
+    """An engine; nothing is opened yet. Raises SettingsError for a URL of neither kind, without telling it."""
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError("ledger_url: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE") from error
+    if address.drivername == "sqlite" and address.database not in (None, "", ":memory:"):
+        return _sqlite(address, "BEGIN IMMEDIATE" if writes else "BEGIN")
+    if address.drivername in _POSTGRESQL:
+        return _postgresql(address.set(drivername="postgresql+psycopg"))
+    raise SettingsError(
+        f"ledger_url: got {address.drivername}, expected sqlite:///PATH of a file, or postgresql://USER@HOST/DATABASE"
+    )
+
+
+def migrate(engine: Engine) -> None:
+    """Make or change the tables; several processes may do so at once. Raises SQLAlchemyError or OSError."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION})"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def in_place(connection: Connection) -> bool:
+    """Whether an open SQLite file is still the one at its path: SQLite goes on writing to a deleted one."""
+    if connection.dialect.name != "sqlite":
+        return True
+    try:
+        there = os.stat(str(connection.engine.url.database))
+    except OSError:
+        return False
+    return bool(connection.info["file"] == (there.st_dev, there.st_ino))
+
+
+def _sqlite(address: URL, begin: str) -> Engine:
+    engine = create_engine(address, connect_args={"timeout": WAIT_SECONDS, "check_same_thread": False})
+
+    def opened(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says, and nowhere else
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+        there = os.stat(str(address.database))
+        record.info["file"] = (there.st_dev, there.st_ino)
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    event.listen(engine, "connect", opened)
+    event.listen(engine, "begin", begun)
+    return engine
+
+
+def _postgresql(address: URL) -> Engine:
+    options = {"connect_timeout": WAIT_SECONDS, "options": _OPTIONS, "tcp_user_timeout": 1000 * WAIT_SECONDS}
+    return create_engine(address, connect_args=options, pool_pre_ping=True)

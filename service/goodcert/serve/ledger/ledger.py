@@ -1,0 +1,49 @@
+"""The ledger of a running service: one writer, one reader."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from goodcert.serve.errors import LedgerUnavailable
+from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.ledger.database import connect
+from goodcert.serve.ledger.reader import Reader
+from goodcert.serve.ledger.writer import OnCommit, Writer
+from goodcert.serve.signing import Signer
+
+log = logging.getLogger("goodcert.serve")
+
+T = TypeVar("T")
+
+
+class Ledger:
+    """url: of the database. signer: for checkpoints. on_commit: as `Writer` has it. Raises SettingsError."""
+
+    def __init__(self, url: str, signer: Signer | None, on_commit: OnCommit) -> None:
+        self._writer = Writer(connect(url, writes=True), signer, on_commit)
+        self._reader = Reader(connect(url))
+
+    async def open(self) -> None:
+        """Make the tables. Raises LedgerUnavailable."""
+        await self._writer.open()
+
+    async def append(
+        self, bodies: Sequence[Mapping[str, Any]], name: Name | None = None, answer: Stored | None = None
+    ) -> Stored | None:
+        """As `Writer.append`."""
+        return await self._writer.append(bodies, name, answer)
+
+    async def look(self, question: Callable[[Reader], T]) -> T:
+        """The answer of the reader, asked in a thread. Raises LedgerUnavailable."""
+        try:
+            return await asyncio.to_thread(question, self._reader)
+        except (SQLAlchemyError, OSError) as error:
+            log.exception("the ledger could not be read")
+            raise LedgerUnavailable(type(error).__name__) from error
+
+    async def close(self) -> None:
+        await self._writer.close()
+        self._reader.close()

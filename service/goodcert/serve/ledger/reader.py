@@ -1,0 +1,61 @@
+"""Looking up: one certificate, a page of them, or the answer to an idempotency key."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Engine, select
+
+from goodcert.serve.filter import Filter
+from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.ledger.tables import answers, certificates, checkpoints
+from goodcert.serve.ledger.writer import KEPT, now_text
+
+
+class Page(NamedTuple):
+    """Bodies, newest first; following: `before` of the next page, None at the end."""
+
+    bodies: list[bytes]
+    following: int | None
+
+
+class Reader:
+    """Reads in transactions of its own. Thread-safe. All methods raise SQLAlchemyError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def certificate(self, identity: str) -> bytes | None:
+        """The bytes of the certificate with this id."""
+        with self._engine.begin() as connection:
+            return connection.execute(select(certificates.c.body).filter_by(id=identity)).scalar()
+
+    def page(self, wanted: Filter) -> Page:
+        """The newest certificates that fit."""
+        c = certificates.c
+        query = select(c.seq, c.body).order_by(c.seq.desc()).limit(wanted.limit + 1)
+        exact = {"model": wanted.model, "verdict": wanted.verdict}
+        query = query.filter_by(**{name: value for name, value in exact.items() if value})
+        if wanted.since:
+            query = query.where(c.issued_at >= wanted.since)
+        if wanted.before is not None:
+            query = query.where(c.seq < wanted.before)
+        with self._engine.begin() as connection:
+            rows = connection.execute(query).all()
+        kept = rows[: wanted.limit]
+        return Page([row.body for row in kept], kept[-1].seq if len(rows) > wanted.limit else None)
+
+    def checkpoint(self) -> str | None:
+        """The newest signed checkpoint."""
+        query = select(checkpoints.c.jws).where(checkpoints.c.jws.is_not(None))
+        with self._engine.begin() as connection:
+            return connection.execute(query.order_by(checkpoints.c.seq.desc()).limit(1)).scalar()
+
+    def answer(self, name: Name) -> Stored | None:
+        """What was answered to this idempotency key, unless that is too long ago."""
+        columns = answers.c.fingerprint, answers.c.media_type, answers.c.content
+        query = select(*columns).filter_by(**name._asdict()).where(answers.c.made_at >= now_text(-KEPT))
+        with self._engine.begin() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else Stored(*row)
+
+    def close(self) -> None:
+        self._engine.dispose()

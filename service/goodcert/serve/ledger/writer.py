@@ -1,0 +1,275 @@
+"""Appending: whatever waits while one transaction commits goes into the next one, in a thread of its own.
+
+The transaction locks the head of the chain first, so several services on one database write one chain.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, delete, insert, select, tuple_, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from goodcert.serve import timestamp
+from goodcert.serve.errors import LedgerUnavailable
+from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
+from goodcert.serve.ledger.database import in_place, migrate
+from goodcert.serve.ledger.tables import answers, certificates, checkpoints, head
+from goodcert.serve.signing import Signer
+
+log = logging.getLogger("goodcert.serve")
+
+CHECKPOINT_ROWS = 1000
+CHECKPOINT_SECONDS = 60
+KEPT = timedelta(hours=24)
+"""How long an answer is kept for its idempotency key."""
+
+_MOST = 1024
+"""The most requests whose certificates share a transaction."""
+
+
+OnCommit = Callable[[int, float], object]
+"""Is told of a transaction: how many certificates it recorded, and the seconds it took."""
+
+
+@dataclass(eq=False)
+class _Entry:
+    """What one request leaves behind, with the future of its caller."""
+
+    bodies: Sequence[Mapping[str, Any]]
+    name: Name | None
+    answer: Stored | None
+    future: asyncio.Future[Stored | None]
+
+    def settle(self, result: Stored | LedgerUnavailable | None) -> None:
+        if self.future.done():
+            return
+        if isinstance(result, LedgerUnavailable):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
+
+
+class Writer:
+    """Appends certificates to the ledger. on_commit: is told of every transaction, on the event loop.
+
+    Everything but `_commit` happens on the event loop, so nothing needs a lock.
+    """
+
+    def __init__(
+        self, engine: Engine, signer: Signer | None = None, on_commit: OnCommit = lambda _, __: None
+    ) -> None:
+        self._engine, self._signer, self._on_commit = engine, signer, on_commit
+        self._waiting: list[_Entry] = []
+        self._running = False
+        self._migrated = False
+        self._checkpoint: tuple[int, float] | None = None
+        self._idle = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+    async def open(self) -> None:
+        """Make the tables. Raises LedgerUnavailable; every append tries again."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._attempt, [])
+
+    async def append(
+        self, bodies: Sequence[Mapping[str, Any]], name: Name | None = None, answer: Stored | None = None
+    ) -> Stored | None:
+        """Record certificates, as `schemas.CertificateBody` has them; returns when they are on the disk.
+
+        With `name` and `answer` the answer is kept for its idempotency key, unless another was first: then that
+        one is returned, and nothing recorded. Raises LedgerUnavailable.
+        """
+        entry = _Entry(bodies, name, answer, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        if not self._running:
+            # As soon as the loop has run what is ready now: answers of one batch then share a transaction.
+            self._running = True
+            asyncio.get_running_loop().call_soon(self._start)
+        return await entry.future
+
+    async def close(self) -> None:
+        """Finish what waits, leave a checkpoint, stop the thread."""
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._migrated and self._signer is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown()
+        self._engine.dispose()
+
+    def _start(self) -> None:
+        entries, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
+        if entries:
+            self._thread.submit(self._run, entries, asyncio.get_running_loop())
+        else:
+            self._running = False
+            self._idle.set()
+
+    def _finish(
+        self,
+        entries: list[_Entry],
+        results: Sequence[Stored | LedgerUnavailable | None],
+        done: tuple[int, float] | None,
+    ) -> None:
+        for entry, result in zip(entries, results, strict=True):
+            entry.settle(result)
+        if done is not None:
+            self._on_commit(*done)
+        self._start()
+
+    # --- in the thread ---
+
+    def _run(self, entries: list[_Entry], loop: asyncio.AbstractEventLoop) -> None:
+        started = perf_counter()
+        try:
+            results: Sequence[Stored | LedgerUnavailable | None] = self._attempt(entries)
+            recorded = sum(len(e.bodies) for e, found in zip(entries, results, strict=True) if found is None)
+            done: tuple[int, float] | None = recorded, perf_counter() - started
+        except LedgerUnavailable as error:
+            results, done = [_again(error) for _ in entries], None
+        loop.call_soon_threadsafe(self._finish, entries, results, done)
+
+    def _attempt(self, entries: list[_Entry]) -> list[Stored | None]:
+        """Commit. Raises LedgerUnavailable, whatever goes wrong: it must reach the callers."""
+        try:
+            if not self._migrated:
+                migrate(self._engine)
+                self._migrated = True
+            return self._commit(entries) if entries else []
+        except Exception as error:
+            log.exception("the ledger did not record %d answers", len(entries))
+            self._forget(error)
+            raise LedgerUnavailable(type(error).__name__) from error
+
+    def _forget(self, error: Exception) -> None:
+        """Start from a new connection: the old one may be to something that is no longer there."""
+        if isinstance(error, (SQLAlchemyError, OSError)):
+            self._engine.dispose()
+
+    def _commit(self, entries: list[_Entry]) -> list[Stored | None]:
+        with self._engine.connect() as connection:
+            with connection.begin():
+                link = _lock(connection)
+                results = _claim(connection, entries)
+                fresh = [entry for entry, found in zip(entries, results, strict=True) if found is None]
+                link = _append(connection, link, [body for entry in fresh for body in entry.bodies])
+                self._mark(connection, link)
+            if not in_place(connection):
+                raise OSError("the file of the ledger was moved or deleted")
+        return results
+
+    def _mark(self, connection: Connection, link: Link, *, due: bool = False) -> None:
+        """A signed checkpoint, now and then."""
+        if self._signer is None:
+            return
+        now = perf_counter()
+        seq, then = self._checkpoint or (link.seq, now)
+        self._checkpoint = (seq, then)
+        if due or link.seq - seq >= CHECKPOINT_ROWS or (now - then >= CHECKPOINT_SECONDS and link.seq > seq):
+            write_checkpoint(connection, link, self._signer)
+            self._checkpoint = (link.seq, now)
+
+    def _close(self) -> None:
+        try:
+            with self._engine.begin() as connection:
+                self._mark(connection, _lock(connection), due=True)
+        except SQLAlchemyError:
+            log.exception("the ledger got no last checkpoint")
+
+
+def write_checkpoint(connection: Connection, link: Link, signer: Signer) -> None:
+    """Keep `link`, the head under its lock; once is enough, and before the first certificate there is none."""
+    if link.seq and not connection.execute(select(checkpoints.c.seq).filter_by(seq=link.seq)).first():
+        _keep(connection, link, signer, base=False)
+
+
+def write_base(connection: Connection, link: Link, signer: Signer | None) -> None:
+    """Keep `link` as the place where the chain begins from now on."""
+    connection.execute(delete(checkpoints).where(checkpoints.c.seq == link.seq))
+    _keep(connection, link, signer, base=True)
+
+
+def _keep(connection: Connection, link: Link, signer: Signer | None, *, base: bool) -> None:
+    made_at = now_text()
+    jws = sign_checkpoint(Checkpoint(link, base), made_at, signer) if signer else None
+    row = {"seq": link.seq, "digest": link.digest, "made_at": made_at, "base": base, "jws": jws}
+    connection.execute(insert(checkpoints), [row])
+
+
+def _lock(connection: Connection) -> Link:
+    """The last link, held until the transaction ends: by its row in PostgreSQL, by BEGIN IMMEDIATE in SQLite."""
+    return Link(*connection.execute(select(head.c.seq, head.c.digest).with_for_update()).one())
+
+
+def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, Any]]) -> Link:
+    rows = []
+    for body in bodies:
+        text = orjson.dumps(body)
+        link = link.then(text)
+        rows.append(row_of(link, body, text))
+    if rows:
+        connection.execute(insert(certificates), rows)
+        connection.execute(update(head).values(seq=link.seq, digest=link.digest))
+    return link
+
+
+def row_of(link: Link, body: Mapping[str, Any], text: bytes) -> dict[str, Any]:
+    """The row of a certificate; `text` is `body` in JSON."""
+    return {
+        "seq": link.seq,
+        "id": body["id"],
+        "model": body["model"]["name"],
+        "version": body["model"]["version"],
+        "verdict": body["verdict"],
+        "issued_at": body["issued_at"],
+        "digest": link.digest,
+        "body": text,
+    }
+
+
+def _claim(connection: Connection, entries: Sequence[_Entry]) -> list[Stored | None]:
+    """Keep the answers of keys that are new; for the others, what was answered before, None for the rest."""
+    named = {entry.name: entry for entry in reversed(entries) if entry.name and entry.answer}
+    if not named:
+        return [None] * len(entries)
+    connection.execute(delete(answers).where(answers.c.made_at < now_text(-KEPT)))
+    known = _known(connection, list(named))
+    made_at = now_text()
+    fresh = [
+        {**name._asdict(), "fingerprint": e.answer.fingerprint, "media_type": e.answer.media_type,
+         "content": e.answer.content, "made_at": made_at}
+        for name, e in named.items() if name not in known and e.answer
+    ]  # fmt: skip
+    if fresh:
+        connection.execute(insert(answers), fresh)
+    # Of several with one key in this very batch the first is kept, and answers the others.
+    kept = known | {name: entry.answer for name, entry in named.items() if entry.answer and name not in known}
+    return [
+        kept[entry.name] if entry.name in known or (entry.name and named[entry.name] is not entry) else None
+        for entry in entries
+    ]  # fmt: skip
+
+
+def _known(connection: Connection, names: list[Name]) -> dict[Name, Stored]:
+    columns = answers.c.caller, answers.c.key, answers.c.fingerprint, answers.c.media_type, answers.c.content
+    found = connection.execute(select(*columns).where(tuple_(answers.c.caller, answers.c.key).in_(names)))
+    return {Name(caller, key): Stored(*rest) for caller, key, *rest in found}
+
+
+def now_text(shift: timedelta = timedelta()) -> str:
+    """The time, in the form of `issued_at`."""
+    return timestamp.text_of(datetime.now(UTC) + shift)
+
+
+def _again(cause: LedgerUnavailable) -> LedgerUnavailable:
+    """An error of its own for each caller."""
+    error = LedgerUnavailable(*cause.args)
+    error.__cause__ = cause.__cause__
+    return error

@@ -1,0 +1,69 @@
+"""The model repository over the network: what there is, and, where it is allowed, loading and unloading."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+
+from goodcert.serve.errors import AdminDisabled, BadInference, NotSupported
+from goodcert.serve.service import Service
+
+
+@runtime_checkable
+class ModelAdmin(Protocol):
+    """What a repository must be able to do for its models to be loaded and unloaded over the network."""
+
+    async def load(self, name: str) -> object:
+        """Load what is there of a model, or load it again. Raises ServeError, or ValueError with the reason."""
+
+    async def unload(self, name: str) -> object:
+        """Stop serving a model once it has finished what it has. Raises ServeError."""
+
+
+def admin_of(service: Service) -> ModelAdmin:
+    """The repository, if callers may change it. Raises AdminDisabled."""
+    if not service.settings.model_admin:
+        raise AdminDisabled
+    if not isinstance(service.repository, ModelAdmin):
+        raise NotSupported("the models of this service are fixed at its start")
+    return service.repository
+
+
+async def load(admin: ModelAdmin, name: str, body: bytes) -> None:
+    """Load a model from the repository. Raises BadInference with the reason where it is refused."""
+    if parameters_of(body):
+        raise NotSupported("a model is loaded as it lies in the repository; its config and files cannot be sent")
+    try:
+        await admin.load(name)
+    except ValueError as error:  # the reasons why a model is refused are written for people
+        raise BadInference(f"{name}: {error}") from error
+
+
+async def unload(admin: ModelAdmin, name: str, body: bytes) -> None:
+    """Unload a model; `unload_dependents` may be either, as no model has any."""
+    if parameters_of(body).keys() - {"unload_dependents"}:
+        raise NotSupported("the parameter of unload is unload_dependents")
+    await admin.unload(name)
+
+
+def wants_ready_only(body: bytes) -> bool:
+    """Whether a repository index is to leave out what does not answer."""
+    return _object(body).get("ready") is True
+
+
+def parameters_of(body: bytes) -> Mapping[str, Any]:
+    """The `parameters` of a JSON body, which may be empty. Raises BadInference."""
+    parameters = _object(body).get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise BadInference("parameters: expected a JSON object")
+    return parameters
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    try:
+        message = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadInference("the body is not valid JSON") from error
+    if not isinstance(message, dict):
+        raise BadInference("the body: expected a JSON object")
+    return message

@@ -1,0 +1,73 @@
+"""Bodies as HTTP carries them: read in time, inflated within a limit, deflated for those who ask."""
+
+import asyncio
+import zlib
+
+from starlette.types import Receive
+
+from goodcert.serve.errors import BodyBroken, BodyTooLarge, BodyTooSlow, EncodingRefused
+
+# zlib's windows: 15 for the zlib form, which HTTP calls deflate, and 16 more for gzip.
+_WINDOWS = {"gzip": 31, "deflate": 15}
+_INLINE_BYTES = 16 * 2**10
+_FAST = 1
+
+
+async def read(receive: Receive, deadline: float) -> bytes:
+    """The whole body; `deadline` is a time of the event loop's clock. Raises BodyTooSlow or BodyBroken."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await _read(receive)
+    except TimeoutError as error:
+        raise BodyTooSlow from error
+
+
+async def _read(receive: Receive) -> bytes:
+    chunks: list[bytes] = []
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyBroken
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def inflate(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """The body without its Content-Encoding; no more than one byte past `most_bytes` is ever unfolded.
+
+    Raises EncodingRefused, BodyBroken or BodyTooLarge.
+    """
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    if name not in _WINDOWS:
+        raise EncodingRefused
+    if len(body) <= _INLINE_BYTES:
+        return _inflate(body, _WINDOWS[name], most_bytes)
+    return await asyncio.to_thread(_inflate, body, _WINDOWS[name], most_bytes)
+
+
+def _inflate(body: bytes, window: int, most_bytes: int) -> bytes:
+    machine = zlib.decompressobj(window)
+    try:
+        inflated = machine.decompress(body, most_bytes + 1)
+    except zlib.error as error:
+        raise BodyBroken from error
+    if len(inflated) > most_bytes:
+        raise BodyTooLarge
+    if not machine.eof or machine.unused_data:
+        raise BodyBroken
+    return inflated
+
+
+def deflate(body: bytes, accepted: str) -> tuple[bytes, str | None]:
+    """The body in the first coding of ours that Accept-Encoding names, and its name; else as it is, and None."""
+    wanted = [part.partition(";") for part in accepted.lower().split(",")]
+    names = {name.strip() for name, _, weight in wanted if weight.replace(" ", "") not in ("q=0", "q=0.0")}
+    chosen = next((name for name in _WINDOWS if name in names), None)
+    if chosen is None:
+        return body, None
+    machine = zlib.compressobj(_FAST, wbits=_WINDOWS[chosen])
+    return machine.compress(body) + machine.flush(), chosen

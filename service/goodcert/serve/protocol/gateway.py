@@ -1,0 +1,196 @@
+"""The protocol over gRPC: every call becomes a request to the application itself.
+
+So keys, limits, metrics and logs have one door, and both forms of the protocol one meaning. A key is looked at
+before the message is read, too, so that strangers cannot upload.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+import grpc
+import orjson
+from starlette.types import ASGIApp, Message
+
+from goodcert.serve.errors import BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
+from goodcert.serve.problems import Answers
+from goodcert.serve.protocol.messages import SERVICE, calls
+from goodcert.serve.protocol.requests import HEADER_LENGTH
+from goodcert.serve.protocol.translation import ASKS, TELLS, Ask, Told
+from goodcert.serve.settings import Settings
+
+log = logging.getLogger("goodcert.serve")
+
+Admit = Callable[[Mapping[str, str]], None]
+
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+_OPEN = frozenset({"ServerLive", "ServerReady"})
+# An answer like any other, though HTTP has a status for it.
+_NOT_READY = 503
+_FRAMING = frozenset(
+    {"content-length", "content-encoding", "accept-encoding", "transfer-encoding", "content-type"}
+)
+
+
+class Refused(Exception):
+    """A call that gets no answer, by its HTTP status."""
+
+    def __init__(self, status: int, sentence: str, retry_after: str | None = None) -> None:
+        super().__init__(sentence)
+        self.code = _CODES.get(status, grpc.StatusCode.UNKNOWN)
+        self.sentence = sentence
+        self.trailers = (("retry-after", retry_after),) if retry_after else ()
+
+
+class Gateway:
+    """Answers gRPC calls by asking `app`. admit: raises KeyRefused for the headers of a stranger."""
+
+    def __init__(self, app: ASGIApp, admit: Admit, answers: Answers, read_seconds: float) -> None:
+        self._app = app
+        self._admit = admit
+        self._answers = answers
+        self._read_seconds = read_seconds
+
+    def handler(self) -> Any:
+        """For a gRPC server. The calls take a stream, of one message, because it may be left unread."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                name: grpc.stream_unary_rpc_method_handler(
+                    partial(self._serve, name),
+                    request_deserializer=request.FromString,
+                    response_serializer=response.SerializeToString,
+                )
+                for name, (request, response) in calls().items()
+            },
+        )
+
+    async def _serve(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+        try:
+            return await self._answer(name, messages, context)
+        except Refused as refused:
+            await context.abort(refused.code, refused.sentence, refused.trailers)
+        except ServeError as error:
+            problem = self._answers.body(error)
+            own = str(error) if isinstance(error, ProtocolRefused) else ""
+            await context.abort(_CODES[problem["status"]], own or problem["detail"])
+
+    async def _answer(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+        headers = _headers(context.invocation_metadata())
+        if name not in _OPEN:
+            self._admit(headers)
+        ask = ASKS[name](await self._read(messages))
+        told = await _asked(self._app, _scope(ask, headers, context.peer()), ask.body)
+        if told.status == _NOT_READY and name.endswith("Ready"):
+            return calls()[name][1](ready=False)
+        if told.status != 200:
+            _refuse(told)
+        return TELLS[name](told)
+
+    async def _read(self, messages: AsyncIterator[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._read_seconds):
+                return await anext(messages)
+        except StopAsyncIteration as error:
+            raise BodyBroken from error
+        except TimeoutError as error:
+            raise BodyTooSlow from error
+
+
+@asynccontextmanager
+async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncIterator[int]:
+    """Serve gRPC on the address of the settings; gives the port. At the end, what has begun is answered."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake to be noticed
+        ],
+        maximum_concurrent_rpcs=settings.max_queue_items,
+    )
+    server.add_generic_rpc_handlers((gateway.handler(),))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    bound = server.add_insecure_port(f"{host}:{port}")
+    await server.start()
+    log.info("gRPC is served at %s:%d", host, bound)
+    try:
+        yield bound
+    finally:
+        await server.stop(settings.request_timeout_ms / 1000)
+
+
+def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """The metadata that an HTTP request would have as headers; nothing of it may say how the body is framed."""
+    return {
+        name: value
+        for name, value in metadata
+        if isinstance(value, str) and name not in _FRAMING and not name.startswith("inference-header")
+    }
+
+
+def _scope(ask: Ask, headers: Mapping[str, str], peer: str) -> dict[str, Any]:
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(ask.body)).encode()))
+    if ask.header_length is not None:
+        raw.append((HEADER_LENGTH.encode(), str(ask.header_length).encode()))
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "2",
+        "method": ask.method,
+        "scheme": "http",
+        "path": ask.path,
+        "raw_path": ask.path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": raw,
+        "client": _client(peer),
+        "server": None,
+        "state": {},
+    }
+
+
+def _client(peer: str) -> tuple[str, int] | None:
+    """The address in `ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711`."""
+    kind, _, address = unquote(peer).partition(":")
+    host, _, port = address.rpartition(":")
+    return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdigit() else None
+
+
+async def _asked(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Told:
+    """What the application answers. A caller who goes away cancels this."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return waiting.pop() if waiting else await asyncio.get_running_loop().create_future()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    content = b"".join(message.get("body", b"") for message in sent[1:])
+    return Told(sent[0]["status"], dict(sent[0]["headers"]), content)
+
+
+def _refuse(told: Told) -> NoReturn:
+    retry_after = told.headers.get(b"retry-after")
+    sentence = orjson.loads(told.body)["error"]
+    raise Refused(told.status, sentence, retry_after.decode() if retry_after else None)

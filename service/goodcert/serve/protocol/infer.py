@@ -1,0 +1,101 @@
+"""The images of one infer request through the shared queue of the model."""
+
+import asyncio
+import math
+from collections.abc import Coroutine, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from goodcert.bounds.ball import Ball, around, around_bytes
+from goodcert.serve.certify import INLINE_BYTES, Question
+from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
+from goodcert.serve.preprocess import Prepared
+from goodcert.serve.problems import problem_of
+from goodcert.serve.protocol.answers import Row
+from goodcert.serve.protocol.requests import INPUT, Images
+from goodcert.serve.repository import ServedModel
+from goodcert.serve.service import Service
+from goodcert.serve.settings import Settings
+
+
+async def infer(
+    service: Service, model: ServedModel, images: Images, question: Question, deadline: float
+) -> list[Row]:
+    """One row per image, in order; a queue's worth at most at once, so that a request never crowds itself out.
+
+    Raises BadInference, which says which one, for an image that is refused, and ServeError as Certifier does.
+    """
+    rows: list[Row] = []
+    at_once = _at_once(service.settings, model)
+    for start in range(0, len(images), at_once):
+        chunk = images[start : start + at_once]
+        rows += await _together(await _asks(service, model, chunk, start, question, deadline))
+    return rows
+
+
+async def _asks(
+    service: Service, model: ServedModel, chunk: Images, start: int, question: Question, deadline: float
+) -> Sequence[Coroutine[None, None, Row]]:
+    if isinstance(chunk, list):
+        return [
+            _upload(service, model, upload, number, question, deadline)
+            for number, upload in enumerate(chunk, start)
+        ]
+    ball = await _ball(chunk, question.radius.certified, deadline)
+    return [
+        _tensor(service, model, Prepared(Ball(*row), "model_input"), question, deadline)
+        for row in zip(*ball, strict=True)
+    ]
+
+
+async def _upload(
+    service: Service, model: ServedModel, upload: bytes, number: int, question: Question, deadline: float
+) -> Row:
+    try:
+        certificate = await service.certifier.certify(upload, model, question, deadline)
+    except ImageRefused as error:
+        raise BadInference(f"{INPUT}[{number}]: {problem_of(error).detail}") from error
+    return Row(certificate.answer, certificate.verdict, certificate.scope)
+
+
+async def _tensor(
+    service: Service, model: ServedModel, prepared: Prepared, question: Question, deadline: float
+) -> Row:
+    answer, verdict = await service.certifier.certify_input(prepared, model, question, deadline)
+    return Row(answer, verdict, prepared.scope)
+
+
+async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float, deadline: float) -> Ball:
+    """The balls around pixels (N, C, H, W); of many in a thread, so that they do not hold up the others."""
+    if pixels.nbytes <= INLINE_BYTES:
+        return _around(pixels, epsilon)
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.to_thread(_around, pixels, epsilon)
+    except TimeoutError as error:
+        raise DeadlineExceeded from error
+
+
+def _around(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float) -> Ball:
+    """uint8 means k/255, float32 means itself: the same numbers as `Engine.certify` makes."""
+    if pixels.dtype == np.uint8:
+        return around_bytes(pixels.astype(np.uint8, copy=False), epsilon)
+    return around(pixels, epsilon)
+
+
+async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
+    """All or none: the first refusal takes the others out of the queue."""
+    if len(asks) == 1:
+        return [await asks[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(ask) for ask in asks]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return [task.result() for task in tasks]
+
+
+def _at_once(settings: Settings, model: ServedModel) -> int:
+    ball_bytes = 3 * 4 * math.prod(model.engine.input_shape)  # a ball is three float32 arrays
+    return max(1, min(settings.max_batch, settings.max_queue_items, settings.max_queue_bytes // ball_bytes))

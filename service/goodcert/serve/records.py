@@ -1,0 +1,78 @@
+"""The paths of what was said before: published keys, recorded certificates, checkpoints."""
+
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from goodcert.serve import schemas
+from goodcert.serve.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.filter import MOST, WHOLE, parse_filter
+from goodcert.serve.query import JOSE, asks_for_signature
+from goodcert.serve.service import service_of
+from goodcert.serve.verdict import Verdict
+
+router = APIRouter()
+
+_FILTERS = {
+    "model": {"type": "string"},
+    "verdict": {"type": "string", "enum": [verdict.value for verdict in Verdict]},
+    "since": {"type": "string", "format": "date-time"},
+    "cursor": {"type": "string", "pattern": WHOLE.pattern},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST},
+}
+_SIGNED = {"name": "signed", "in": "query", "schema": {"type": "string", "enum": ["true", "false"]}}
+_PARAMETERS = [{"name": name, "in": "query", "schema": schema} for name, schema in _FILTERS.items()]
+
+
+@router.get("/v1/keys", responses=schemas.ok(schemas.KeysBody))
+async def list_keys(request: Request) -> Response:
+    """The keys that sign certificates and checkpoints, as a JWK set (RFC 7517)."""
+    return _json(service_of(request).departure.published())
+
+
+@router.get(
+    "/v1/certificates",
+    responses=schemas.ok(schemas.PageBody, "Newest first"),
+    openapi_extra={"parameters": _PARAMETERS},
+)
+async def list_certificates(request: Request) -> Response:
+    """Certificates that were recorded, newest first; `next_cursor` asks for the next page."""
+    ledger = service_of(request).departure.ledger
+    wanted = parse_filter(request.query_params.multi_items())
+    page = await ledger.look(lambda reader: reader.page(wanted))
+    following = None if page.following is None else str(page.following)
+    return _json({"certificates": [orjson.Fragment(body) for body in page.bodies], "next_cursor": following})
+
+
+@router.get(
+    "/v1/certificates/{id}",
+    responses=schemas.ok(schemas.CertificateBody),
+    openapi_extra={"parameters": [_SIGNED]},
+)
+async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002  the name on the wire
+    """A certificate that was recorded, to the byte; signed, by the key of today, where that is asked for."""
+    departure = service_of(request).departure
+    signed = asks_for_signature(request.query_params.get("signed"), request.headers.get("accept", ""))
+    signer = departure.signer if signed else None
+    body = await departure.ledger.look(lambda reader: reader.certificate(id))
+    if body is None:
+        raise UnknownCertificate
+    return Response(body, media_type="application/json") if signer is None else jose(signer.certificate(body))
+
+
+@router.get("/v1/ledger/checkpoint", responses={200: {"content": {JOSE: {}}}})
+async def show_checkpoint(request: Request) -> Response:
+    """The newest signed checkpoint, for keeping elsewhere."""
+    found = await service_of(request).departure.ledger.look(lambda reader: reader.checkpoint())
+    if found is None:
+        raise NoCheckpoint
+    return jose(found)
+
+
+def jose(token: str) -> Response:
+    return Response(token, media_type=JOSE)
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

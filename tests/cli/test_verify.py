@@ -1,0 +1,220 @@
+"""`goodcert verify`: what it takes for certified, what it refutes, and what it says. With the model that ships."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+import pytest
+from joserfc.jwk import OKPKey
+from PIL import Image
+
+from goodcert import zoo
+from goodcert.cli import main as cli
+from goodcert.serve.app import create_app
+from goodcert.serve.recompute import recompute
+from goodcert.serve.settings import Settings
+from goodcert.serve.signing import CERTIFICATE, CHECKPOINT, Signer, create_key, key_set, read_keys, verified
+
+MODEL = zoo.folder() / "mnist-good100" / "1" / "model.onnx"
+PATH = "/v1/models/mnist-good100/certify"
+
+
+class Case(NamedTuple):
+    """An image, and the certificate that the service gave for it, as it was signed and as it reads."""
+
+    image: bytes
+    token: str
+    body: dict[str, Any]
+
+
+class Desk(NamedTuple):
+    """Where verifying happens: a folder with the keys, and the signer behind them."""
+
+    folder: Path
+    signer: Signer
+
+    def verify(self, token: str, image: bytes, *options: str, keys: str = "keys.json") -> int:
+        (self.folder / "cert.jws").write_bytes(token.encode("latin-1"))
+        (self.folder / "image.png").write_bytes(image)
+        files = [str(self.folder / name) for name in ("cert.jws", "image.png")]
+        return cli.main(["verify", *files, "--keys", str(self.folder / keys), *options])
+
+    def lie(self, body: dict[str, Any]) -> str:
+        """What a service signs that has the key and does not tell the truth."""
+        return self.signer.certificate(json.dumps(body).encode())
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def noise() -> bytes:
+    return png(np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8))
+
+
+def stroke() -> bytes:
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[4:24, 12:15] = 255
+    return png(pixels)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    folder = tmp_path_factory.mktemp("desk")
+    create_key(folder / "signing")
+    signer = Signer(read_keys(folder / "signing"))
+    (folder / "keys.json").write_text(json.dumps(signer.published()))
+    return Desk(folder, signer)
+
+
+@pytest.fixture(scope="module")
+def ask(desk: Desk) -> Iterator[Callable[..., Case]]:
+    app = create_app(Settings(signing_keys=desk.folder / "signing", threads=1))
+    keys = key_set((desk.folder / "keys.json").read_bytes())
+    headers = {"Content-Type": "image/png", "Accept": "application/jose"}
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", headers=headers)
+    with asyncio.Runner() as runner:
+
+        def certify(image: bytes, **params: str) -> Case:
+            answer = runner.run(client.post(PATH, content=image, params=params))
+            assert answer.status_code == 200
+            return Case(image, answer.text, json.loads(verified(answer.text, keys, CERTIFICATE)))
+
+        running = app.router.lifespan_context(app)
+        runner.run(running.__aenter__())
+        yield certify
+        runner.run(client.aclose())
+        runner.run(running.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="module")
+def case(ask: Callable[..., Case]) -> Case:
+    return ask(noise(), epsilon="0.3", radius="true")
+
+
+def test_a_certificate_holds_and_the_numbers_are_computed_again(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(case.token, case.image, "--model", str(MODEL)) == 0
+    said = capsys.readouterr().out
+    assert f"a confidence above {case.body['confidence_upper_bound']} (by ibp)" in said
+    assert "it agrees" in said
+
+
+@pytest.mark.parametrize(
+    ("image", "params"),
+    [
+        (noise(), {"epsilon": "0"}),
+        (stroke(), {}),
+        (stroke(), {"epsilon": "0.001"}),
+        (stroke(), {"epsilon": "0.02", "method": "crown"}),
+        (noise(), {"epsilon": "0.1", "method": "auto", "radius": "true"}),
+    ],
+)
+def test_whatever_the_service_says_is_borne_out(
+    desk: Desk, ask: Callable[..., Case], image: bytes, params: dict[str, str]
+) -> None:
+    case = ask(image, **params)
+    assert desk.verify(case.token, case.image, "--model", str(MODEL)) == 0
+
+
+def test_a_bound_a_hair_below_the_exact_one_is_refuted(
+    desk: Desk, ask: Callable[..., Case], capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = ask(stroke(), epsilon="0.0005")
+    low = recompute(case.body, case.image, MODEL).upper.low
+    assert case.body["confidence"] < low < case.body["confidence_upper_bound"] < 1
+    for stated, status in ((low, 0), (np.nextafter(low, 0.0), 1)):
+        token = desk.lie(case.body | {"confidence_upper_bound": float(stated)})
+        assert desk.verify(token, case.image, "--model", str(MODEL)) == status
+    assert "refuted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"confidence_upper_bound": 0.1000001}, "confidence_upper_bound"),
+        ({"confidence_upper_bound": 0.2}, "confidence_upper_bound"),
+        ({"confidence_lower_bound": 0.1002}, "confidence_lower_bound"),
+        ({"confidence": 0.5}, "confidence"),
+        ({"confidence_upper_bound": 0.100059251557}, "confidence_upper_bound"),
+        ({"verdict": "in_distribution"}, "verdict"),
+        ({"threshold": 0.05}, "threshold"),
+        ({"scope": "model_input"}, "scope"),
+        ({"possible_labels": ["7"]}, "possible_labels"),
+        ({"certified_radius": 1.0}, "certified_radius"),
+        ({"prediction": {"index": 99, "label": "7"}}, "prediction"),
+        ({"prediction": {"index": -1, "label": "7"}}, "prediction"),
+    ],
+)
+def test_a_service_that_lies_is_found_out(
+    desk: Desk, ask: Callable[..., Case], capsys: pytest.CaptureFixture[str], changes: dict[str, Any], named: str
+) -> None:
+    case = ask(noise() if named != "certified_radius" else stroke())
+    assert desk.verify(desk.lie(case.body | changes), case.image, "--model", str(MODEL)) == 1
+    assert f"{named}: stated" in capsys.readouterr().err
+
+
+def test_a_bound_for_a_smaller_radius_is_refuted(desk: Desk, ask: Callable[..., Case]) -> None:
+    small = ask(stroke(), epsilon="0.0005")
+    assert desk.verify(desk.lie(small.body | {"epsilon": 0.002}), small.image, "--model", str(MODEL)) == 1
+
+
+def test_another_image_is_noticed_without_the_model(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(case.token, case.image + b"\0") == 1
+    assert "the image is another one" in capsys.readouterr().err
+
+
+def test_another_model_is_noticed(desk: Desk, case: Case, tmp_path: Path) -> None:
+    other = tmp_path / "model.onnx"
+    other.write_bytes(MODEL.read_bytes() + b"\0")
+    assert desk.verify(case.token, case.image, "--model", str(other)) == 1
+
+
+def test_what_was_changed_after_signing_is_not_valid(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    middle = len(case.token) // 2
+    changed = case.token[:middle] + ("A" if case.token[middle] != "A" else "B") + case.token[middle + 1 :]
+    for token in (changed, case.token + "\n", case.token[:-1], "", "{}", json.dumps(case.body)):
+        assert desk.verify(token, case.image) == 1
+        assert "NOT VALID" in capsys.readouterr().err
+
+
+def test_what_another_key_signed_is_not_valid(desk: Desk, case: Case) -> None:
+    stranger = OKPKey.generate_key("Ed25519")
+    stranger.ensure_kid()
+    assert desk.verify(Signer([stranger]).certificate(json.dumps(case.body).encode()), case.image) == 1
+
+
+@pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b'{"image": {}, "model": {}}', b"\xff"])
+def test_something_else_that_was_signed_is_no_certificate(desk: Desk, case: Case, payload: bytes) -> None:
+    assert desk.verify(desk.signer.sign(payload, CERTIFICATE), case.image) == 1
+    assert desk.verify(desk.signer.sign(payload, CHECKPOINT), case.image) == 1
+
+
+def test_without_keys_nothing_is_said_about_validity(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(case.token, case.image, keys="missing.json") == 2
+    assert desk.verify(case.token, case.image, keys="cert.jws") == 2
+    assert "NOT VALID" not in capsys.readouterr().err
+
+
+def test_keys_are_made_listed_and_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert cli.main(["signing-keys", "create", str(tmp_path)]) == 0
+    assert cli.main(["signing-keys", "list", str(tmp_path)]) == 0
+    marks = [line.split()[1] for line in capsys.readouterr().out.splitlines()[-2:]]
+    assert marks == ["verifies", "signs"]
+    assert cli.main(["signing-keys", "publish", str(tmp_path)]) == 0
+    assert len(list(key_set(capsys.readouterr().out))) == 2

@@ -1,0 +1,120 @@
+"""HTTPS with a certificate that is made here."""
+
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from goodcert.serve import tls
+from goodcert.serve.settings import Settings, SettingsError
+
+
+def make(folder, password=None):
+    """A certificate for 127.0.0.1, signed by itself, and its key: two PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir()
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    kept = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, kept)
+    (folder / "key.pem").write_bytes(pem)
+    return {"tls_certificate": folder / "certificate.pem", "tls_key": folder / "key.pem"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    return make(tmp_path / "tls")
+
+
+@pytest.fixture
+def trusting(files):
+    return ssl.create_default_context(cafile=files["tls_certificate"])
+
+
+def speak(port, context):
+    """The version of TLS that client and service agree on."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+        context.wrap_socket(connection, server_hostname="127.0.0.1") as secure,
+    ):
+        return secure.version()
+
+
+def test_a_certificate_is_given_over_https_and_to_nobody_over_http(start, files, trusting, png):
+    with start(verify=trusting, **files) as service:
+        assert service.certify(png).status_code == 200
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{service.port}/health/live", timeout=10)
+        assert service.certify(png).status_code == 200
+
+
+def test_a_client_that_does_not_know_the_certificate_hangs_up(start, files):
+    with start(**files) as service, pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        service.client.get("/health/live")
+
+
+@pytest.mark.parametrize(("minimum", "spoken"), [("1.2", "TLSv1.2"), ("1.3", None)])
+def test_versions_below_the_minimum_are_not_spoken(start, files, trusting, minimum, spoken):
+    with start(verify=trusting, tls_minimum_version=minimum, **files) as service:
+        assert speak(service.port, trusting) == "TLSv1.3"
+        trusting.maximum_version = ssl.TLSVersion.TLSv1_2
+        if spoken:
+            assert speak(service.port, trusting) == spoken
+        else:
+            with pytest.raises(ssl.SSLError):
+                speak(service.port, trusting)
+
+
+def test_what_is_older_than_tls_1_2_is_never_spoken(files):
+    assert tls.context(Settings(**files)).minimum_version == ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ValueError, match="tls_minimum_version"):
+        Settings(tls_minimum_version="1.1", **files)
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"])
+def test_who_never_finishes_the_handshake_is_closed(start, files, trusting, png, said):
+    with start(verify=trusting, header_timeout_ms=300, **files) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=10) as silent:
+            silent.sendall(said)
+            assert silent.recv(100) in (b"",)
+        assert service.certify(png).status_code == 200
+
+
+def test_who_is_silent_after_it_is_closed_too(start, files, trusting):
+    with (
+        start(verify=trusting, header_timeout_ms=300, **files) as service,
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection,
+        trusting.wrap_socket(connection, server_hostname="127.0.0.1") as secure,
+    ):
+        assert secure.recv(100) == b""
+
+
+class TestFiles:
+    def test_a_key_of_another_certificate_is_refused_at_start(self, tmp_path, files):
+        other = make(tmp_path / "other")
+        with pytest.raises(SettingsError, match="belong together"):
+            tls.context(Settings(tls_certificate=files["tls_certificate"], tls_key=other["tls_key"]))
+
+    def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(self, tmp_path):
+        with pytest.raises(SettingsError, match="without a password"):
+            tls.context(Settings(**make(tmp_path / "locked", password=b"secret")))
+
+    def test_one_file_alone_is_refused(self, files):
+        with pytest.raises(ValueError, match="expected both or none"):
+            Settings(tls_certificate=files["tls_certificate"])
+
+    def test_a_file_that_is_not_there_is_refused(self, tmp_path, files):
+        with pytest.raises(ValueError, match="tls_key"):
+            Settings(**files | {"tls_key": tmp_path / "nowhere"})
