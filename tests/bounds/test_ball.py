@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodcert.bounds.ball import around, around_bytes, around_reals, parse_epsilon, round_down, round_up
+from goodcert.bounds.ball import (
+    ByteBall,
+    around,
+    around_bytes,
+    around_reals,
+    parse_epsilon,
+    round_down,
+    round_up,
+    unfold,
+)
 
 EPSILONS = ["0", "0.01", "0.03", "0.1", "0.3", "0.5", "0.999", "1", "0.00392156862745098039215686274509803921"]
 BYTES = np.arange(256, dtype=np.uint8)
@@ -68,6 +77,17 @@ def test_bytes_are_pixels_over_255_with_an_epsilon_for_each_image() -> None:
     for i, epsilon in enumerate((0.1, 0.3)):
         for got, expected in zip(balls, around_bytes(images[i], epsilon), strict=True):
             assert np.array_equal(got[i], expected)
+            assert got.dtype == np.float32
+
+
+def test_bytes_get_the_same_ball_alone_and_beside_others_of_any_epsilon() -> None:
+    rng = np.random.default_rng(0)
+    radii = [parse_epsilon(text) for text in (*EPSILONS, *reversed(EPSILONS))]
+    waiting = [ByteBall(rng.integers(0, 256, (3, 4, 5), dtype=np.uint8), radius) for radius in radii]
+    together = unfold(waiting)
+    for i, one in enumerate(waiting):
+        for got, table in zip(together, around_bytes(BYTES, one.epsilon), strict=True):
+            assert np.array_equal(got[i], table[one.pixels])
             assert got.dtype == np.float32
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -218,3 +221,15 @@ def test_keys_are_made_listed_and_published(tmp_path: Path, capsys: pytest.Captu
     assert marks == ["verifies", "signs"]
     assert cli.main(["signing-keys", "publish", str(tmp_path)]) == 0
     assert len(list(key_set(capsys.readouterr().out))) == 2
+
+
+def test_the_page_shows_how_to_check_a_certificate_by_hand(desk: Desk, case: Case, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.+?)```", page, flags=re.DOTALL)
+    (tmp_path / "digit.png").write_bytes(case.image)
+    (tmp_path / "keys.json").write_bytes((desk.folder / "keys.json").read_bytes())
+    changed = case.token[:200] + ("A" if case.token[200] != "A" else "B") + case.token[201:]
+    for token, status in ((case.token, 0), (changed, 1)):
+        (tmp_path / "digit.jws").write_text(token)
+        ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=False)
+        assert ran.returncode == status

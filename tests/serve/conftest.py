@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -30,9 +31,11 @@ HEIGHT, WIDTH, CLASSES = 4, 6, 3
 class FakeEngine:
     """A linear classifier in float64 whose bounds are exact up to a stated slack.
 
-    gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs.
-    break_guarantee: answer with a bound below the confidence. fail: raise. slack: how much looser the margins of
-    ibp are than those of crown. crown_gate, crown_entered: the same for crown. crowned: how many images it had.
+    gate: the engine waits for it. entered: set whenever a batch has begun. batches: sizes of all runs; points:
+    what was in them.
+    break_guarantee: answer with a bound below the confidence. sabotage: changes every answer. fail: raise.
+    slack: how much looser the margins of ibp are than those of crown. crown_gate, crown_entered: the same for
+    crown. crowned: how many images it had.
     """
 
     classes: int
@@ -41,7 +44,9 @@ class FakeEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
+    points: list[np.ndarray] = field(default_factory=list)
     break_guarantee: bool = False
+    sabotage: Callable[[Certificates], Certificates] | None = None
     fail: bool = False
     methods: tuple[str, ...] = ("ibp", "crown")
     slack: float = 0.0
@@ -62,12 +67,14 @@ class FakeEngine:
             assert self.crown_gate.wait(30), "the test never opened the gate of crown"
         else:
             self.batches.append(len(ball.point))
+            self.points.append(ball.point)
             self.entered.set()
             assert self.gate.wait(30), "the test never opened the gate"
         if self.fail:
             raise RuntimeError("secret text of the engine")
         arrays = (array.reshape(len(array), -1).astype(np.float64) for array in ball)
-        return self._certificates(*arrays, method)
+        certificates = self._certificates(*arrays, method)
+        return self.sabotage(certificates) if self.sabotage else certificates
 
     def _certificates(self, point, lower, upper, method):
         logits = self._affine(point, self._weights)
@@ -157,10 +164,12 @@ def make_engine():
 
 
 class FakeCompile:
-    """Makes fake engines by the shapes in the graph, refuses a graph named `refuse`, keeps what it made."""
+    """Makes fake engines by the shapes in the graph, refuses a graph named `refuse`, keeps what it made, and calls
+    `on_compile` whenever it was asked."""
 
     def __init__(self):
         self.engines = []
+        self.on_compile = lambda: None
         self.methods = ("ibp", "crown")
 
     def __call__(self, model, **_):
@@ -171,6 +180,7 @@ class FakeCompile:
         dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim[1:]]
         classes = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
         self.engines.append(FakeEngine(classes, tuple(dims), methods=self.methods))
+        self.on_compile()
         return self.engines[-1]
 
 

@@ -40,10 +40,15 @@ class Bench:
         self.runs = []
         self.batcher = Batcher(self.work, Limits(**limits), self.runs.append)
 
-    def submit(self, item, size_bytes=1, seconds=30.0):
+    def submit(self, item, size_bytes=1, seconds=30.0, priority="monitor"):
         """A task that is already in the queue when this returns control to the loop once."""
         deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.ensure_future(self.batcher.submit(item, size_bytes=size_bytes, deadline=deadline))
+        waiting = self.batcher.submit(item, size_bytes=size_bytes, deadline=deadline, priority=priority)
+        return asyncio.ensure_future(waiting)
+
+    def bulk(self, count, first=1000):
+        """So many items of bulk, counted from `first`."""
+        return [self.submit(first + i, priority="bulk") for i in range(count)]
 
     async def block(self):
         """Put the engine to work on a first item and hold it there."""
@@ -288,3 +293,95 @@ async def test_every_run_is_reported_with_its_size_and_times():
         (run,) = b.runs
         assert run.size == len(run.waited_seconds) == 3
         assert all(seconds >= 0 for seconds in (*run.waited_seconds, run.engine_seconds))
+
+
+@claim
+async def test_monitors_go_first_and_bulk_has_a_quarter_of_every_batch():
+    async with bench(max_batch=8) as b:
+        first = await b.block()
+        bulk, monitors = b.bulk(5), [b.submit(i) for i in range(1, 13)]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *bulk, *monitors)
+        assert b.work.batches == [
+            [0],
+            [1, 2, 3, 4, 5, 6, 1000, 1001],
+            [7, 8, 9, 10, 11, 12, 1002, 1003],
+            [1004],
+        ]
+
+
+@claim
+async def test_bulk_alone_runs_in_short_batches_so_that_a_monitor_waits_for_a_quarter_at_most():
+    async with bench(max_batch=8) as b:
+        first = await b.block()
+        bulk = b.bulk(5)
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *bulk)
+        assert list(map(len, b.work.batches)) == [1, 2, 2, 1]
+
+
+@claim
+async def test_monitors_without_end_do_not_starve_bulk_even_in_batches_of_one():
+    async with bench(max_batch=1) as b:
+        first = await b.block()
+        bulk, monitors = b.bulk(2), [b.submit(i) for i in range(1, 9)]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *bulk, *monitors)
+        assert [batch[0] for batch in b.work.batches] == [0, 1, 2, 3, 1000, 4, 5, 6, 1001, 7, 8]
+
+
+@claim
+async def test_bulk_that_fills_its_lane_leaves_room_for_monitors():
+    async with bench(max_items=2) as b:
+        first = await b.block()
+        bulk = b.bulk(2)
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await b.submit(9, priority="bulk")
+        monitor = b.submit(1)
+        b.work.gate.set()
+        assert await asyncio.gather(first, monitor, *bulk) == [0, 2, 2000, 2002]
+
+
+@claim
+async def test_retry_after_counts_what_the_other_lane_takes_of_the_engine():
+    async with bench(max_items=4) as b:
+        b.batcher._learn(2.0)
+        first = await b.block()
+        waiting = [b.submit(i) for i in range(3)] + b.bulk(4)
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as bulk:
+            await b.submit(9, priority="bulk")
+        waiting.append(b.submit(3))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as monitor:
+            await b.submit(9)
+        assert bulk.value.retry_after_seconds == 14  # seven items of 2 s
+        assert monitor.value.retry_after_seconds == 11  # four, and a third of four beside them
+        b.work.gate.set()
+        await asyncio.gather(first, *waiting)
+
+
+@claim
+async def test_a_nearer_deadline_does_not_wait_for_a_farther_one():
+    async with bench() as b:
+        first = await b.block()
+        patient, hasty = b.submit(1, seconds=30), b.submit(2, seconds=0.001)
+        with pytest.raises(DeadlineExceeded):
+            await hasty
+        b.work.gate.set()
+        assert await asyncio.gather(first, patient) == [0, 2]
+
+
+@claim
+async def test_every_deadline_is_kept_by_the_one_timer():
+    async with bench() as b:
+        first = await b.block()
+        waiting = [b.submit(i, seconds=i / 1000) for i in range(5, 0, -1)]
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(error) for error in errors] == [DeadlineExceeded] * 5
+        b.work.gate.set()
+        assert await first == 0

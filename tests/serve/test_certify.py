@@ -11,9 +11,10 @@ from prometheus_client import CollectorRegistry
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
+from goodcert.serve.loading import Loader
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.predictor import predict
-from goodcert.serve.repository import Loader
+from goodcert.serve.repository import Repository
 from goodcert.serve.verdict import Verdict
 
 
@@ -22,7 +23,8 @@ class Heart:
 
     def __init__(self, root, make_engine):
         self.metrics = Metrics(CollectorRegistry())
-        self.repository = Loader(make_engine, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(root)
+        loader = Loader(make_engine, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2)
+        self.repository = Repository.open(root, loader)
         self.model = self.repository.get("tiny")
         self.certifier = Certifier(16_000_000, self.metrics)
 

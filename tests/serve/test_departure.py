@@ -79,7 +79,8 @@ def test_every_certificate_is_in_the_ledger_to_the_byte(recording, png):
     signed = recording.certify(png, headers=JOSE).text
     identity = json.loads(verified(signed, key_set(recording.client.get("/v1/keys").content), CERTIFICATE))["id"]
     assert recording.client.get(f"/v1/certificates/{identity}", headers=JOSE).text == signed
-    assert code(recording.client.get("/v1/certificates/none")) == (404, "unknown_certificate")
+    for identity in ("none", "%00", "%ff", "a" * 5000):
+        assert code(recording.client.get(f"/v1/certificates/{identity}")) == (404, "unknown_certificate")
     assert recording.metric("goodcert_ledger_recorded_total") == 2
 
 
@@ -127,6 +128,7 @@ def encode_flat(encode, value):
         "verdict=good",
         "since=yesterday",
         "colour=red",
+        "model=%00",
         "limit=1&limit=2",
     ],
 )
@@ -211,7 +213,7 @@ class TestIdempotency:
             ]
         assert answers[0].content == answers[2].content != answers[1].content
 
-    @pytest.mark.parametrize("key", ["", "k\u00e9y", "x" * 256, "two words"])
+    @pytest.mark.parametrize("key", ["", "k\u00e9y".encode(), "x" * 256, "two words"])
     def test_a_key_that_is_none_is_refused(self, recording, png, key):
         assert code(recording.certify(png, headers={"Idempotency-Key": key})) == (422, "bad_idempotency_key")
 

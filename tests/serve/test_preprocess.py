@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from goodcert.bounds.ball import around_bytes, parse_epsilon
+from goodcert.serve import preprocess
 from goodcert.serve.decode import Decoded
 from goodcert.serve.errors import WrongSize
 from goodcert.serve.preprocess import ERROR, prepare
@@ -165,3 +166,13 @@ def test_values_err_by_no_more_than_the_stated_margin(make_metadata, rule):
     exact = resized_exactly([[grey_exactly(p) / 255 for p in row] for row in colour], rule, 3, 4)
     errors = [abs(Fraction(float(got[0, i, j])) - exact[i][j]) for i in range(3) for j in range(4)]
     assert max(errors) <= Fraction(ERROR)
+
+
+@pytest.mark.parametrize("color", ["grey", "rgb"])
+def test_a_large_image_is_resized_in_blocks_to_the_same_bits(prepared, monkeypatch, color):
+    pixels = np.random.default_rng(8).integers(0, 256, (37, 23, 3), dtype=np.uint8)
+    whole = prepared(pixels, color=color, resize="area")
+    monkeypatch.setattr(preprocess, "_BLOCK_PIXELS", 50)
+    in_blocks = prepared(pixels, color=color, resize="area")
+    for one, other in zip(whole.ball, in_blocks.ball, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -6,7 +6,8 @@ import pytest
 
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.errors import UnknownModel, UnsoundModel
-from goodcert.serve.repository import Loader
+from goodcert.serve.loading import Loader
+from goodcert.serve.repository import Repository
 from goodcert.serve.settings import SettingsError
 
 
@@ -16,7 +17,8 @@ def load(fake_compile):
     made = []
 
     def load_it(root):
-        repository = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(root)
+        loader = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2)
+        repository = Repository.open(root, loader)
         made.append(repository)
         return repository
 

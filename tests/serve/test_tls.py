@@ -5,13 +5,17 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
+import grpc
 import httpx
 import pytest
+import tritonclient.grpc as triton
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tritonclient.utils import InferenceServerException
 
 from goodcert.serve import tls
+from goodcert.serve.protocol.gateway import bind
 from goodcert.serve.settings import Settings, SettingsError
 
 
@@ -50,6 +54,22 @@ def speak(port, context):
         context.wrap_socket(connection, server_hostname="127.0.0.1") as secure,
     ):
         return secure.version()
+
+
+def test_grpc_speaks_tls_wherever_http_does(start, files, trusting):
+    root = files["tls_certificate"].read_bytes()
+    with start(grpc_port=0, verify=trusting, **files) as service:
+        address = f"127.0.0.1:{service.app.state.grpc_port}"
+        credentials = grpc.ssl_channel_credentials(root)
+        with triton.InferenceServerClient(address, ssl=True, creds=credentials) as client:
+            assert client.is_server_live()
+        with triton.InferenceServerClient(address) as stranger, pytest.raises(InferenceServerException):
+            stranger.is_server_live(client_timeout=5)
+
+
+def test_grpc_is_not_started_where_it_cannot_be_held_to_the_oldest_version(files):
+    with pytest.raises(SettingsError, match="allow 1"):
+        bind(None, Settings(grpc_port=0, tls_minimum_version="1.3", **files), 1)
 
 
 def test_a_certificate_is_given_over_https_and_to_nobody_over_http(start, files, trusting, png):

@@ -1,7 +1,7 @@
 """The model file: one ONNX file that carries everything the service must know."""
 
 from goodcert.artifact.errors import ArtifactError
-from goodcert.artifact.file import Artifact, read, write
+from goodcert.artifact.file import Artifact, parse, read, write
 from goodcert.artifact.metadata import Metadata
 
-__all__ = ["Artifact", "ArtifactError", "Metadata", "read", "write"]
+__all__ = ["Artifact", "ArtifactError", "Metadata", "parse", "read", "write"]

@@ -10,6 +10,10 @@ from goodcert.artifact.errors import ArtifactError
 PREFIX = "goodcert."
 FORMAT_VERSION = 1
 
+MOST_NESTED = 32
+MOST_TEXT = 2**16
+MOST_LABELS = 2**16
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -45,11 +49,13 @@ class Metadata:
         for name, kind in _KINDS.items():
             got = getattr(self, name)
             _require(isinstance(got, kind) and not isinstance(got, bool), name, got, f"a value of type {kind}")
+            _require_plain(name, got)
         _require(all(isinstance(label, str) for label in self.labels), "labels", self.labels, "names")
         _require(self.format_version == FORMAT_VERSION, "format_version", self.format_version, FORMAT_VERSION)
         _require(self.color in ("grey", "rgb"), "color", self.color, "grey or rgb")
         _require(self.resize in ("none", "area", "bilinear"), "resize", self.resize, "none, area or bilinear")
         _require(len(self.labels) >= 2, "labels", self.labels, "at least two names")
+        _require(len(self.labels) <= MOST_LABELS, "labels", len(self.labels), f"at most {MOST_LABELS} names")
         _require(len(set(self.labels)) == len(self.labels), "labels", self.labels, "names that differ")
         _require(0 < self.threshold < 1, "threshold", self.threshold, "a confidence in (0, 1)")
         _require(self.height > 0 and self.width > 0, "size", (self.height, self.width), "positive pixels")
@@ -79,8 +85,8 @@ class Metadata:
         missing = known - own.keys() - {"head"}
         if missing or own.keys() - known:
             raise ArtifactError(
-                f"metadata: missing {sorted(missing)}, unknown {sorted(own.keys() - known)}; "
-                "write the file with goodcert.artifact.write"
+                f"metadata: missing {sorted(missing)}, unknown {sorted(own.keys() - known)}; write the file with "
+                "goodcert.artifact.write, or a sidecar beside it as `goodcert inspect` shows"
             )
         values = {name: _parse(name, text) for name, text in own.items()}
         if isinstance(values["labels"], list):
@@ -108,10 +114,33 @@ def _parse(name: str, text: str) -> Any:
         return text
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"metadata {PREFIX}{name}: expected JSON, got {text[:60]!r}") from error
+
+
+def _require_plain(name: str, value: object, depth: int = 0) -> None:
+    """Whatever is served must fit into JSON as everyone reads it: Unicode, numbers of 64 bits, and no bombs."""
+    _require(depth <= MOST_NESTED, name, "more", f"nesting of at most {MOST_NESTED}")
+    match value:
+        case str():
+            _require(len(value) <= MOST_TEXT, name, f"{len(value)} characters", f"at most {MOST_TEXT}")
+            _require(not any("\ud800" <= c <= "\udfff" for c in value), name, ascii(value[:60]), "Unicode text")
+        case int():
+            _require(abs(value) < 2**63, name, "a larger one", "whole numbers of 64 bits")
+        case Mapping():
+            for key, entry in value.items():
+                _require_plain(name, key, depth + 1)
+                _require_plain(name, entry, depth + 1)
+        case list() | tuple():
+            for entry in value:
+                _require_plain(name, entry, depth + 1)
 
 
 def _require(holds: bool, name: str, got: object, expected: object) -> None:
     if not holds:
-        raise ArtifactError(f"metadata {PREFIX}{name}: got {got!r}, expected {expected}")
+        raise ArtifactError(f"metadata {PREFIX}{name}: got {_short(got)}, expected {expected}")
+
+
+def _short(got: object) -> str:
+    text = repr(got)
+    return text if len(text) <= 200 else text[:200] + "..."

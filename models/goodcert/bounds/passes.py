@@ -51,7 +51,10 @@ def fold_constants(graph: Graph) -> Graph:
         if evaluate is None or any(name not in constants for name in node.inputs):
             nodes.append(node)
             continue
-        constants[node.output] = evaluate(node, *(constants[name] for name in node.inputs))
+        try:
+            constants[node.output] = evaluate(node, *(constants[name] for name in node.inputs))
+        except RuntimeError as error:
+            raise Unsupported(f"node {node.name!r} ({node.op}): cannot be computed: {error}") from error
     return replace(graph, nodes=tuple(nodes), constants=constants)
 
 
@@ -105,6 +108,8 @@ def plain_padding(graph: Graph) -> Graph:
 
     def plain(node: Node) -> Node:
         rest = dict(node.attributes)
+        if rest.get("auto_pad", "NOTSET") not in _PADDINGS:
+            raise Unsupported(f"node {node.name!r} ({node.op}): auto_pad, expected one of {', '.join(_PADDINGS)}")
         if node.op == "AveragePool" and set(rest.get("dilations", [1])) == {1}:
             rest.pop("dilations", None)
         if rest.get("auto_pad") == "VALID":
@@ -114,6 +119,9 @@ def plain_padding(graph: Graph) -> Graph:
         return replace(node, attributes=rest)
 
     return replace(graph, nodes=tuple(plain(node) for node in graph.nodes))
+
+
+_PADDINGS = ("NOTSET", "SAME_LOWER", "SAME_UPPER", "VALID")
 
 
 # --- affine layers ------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """From an ONNX model to a graph; whatever is not understood is refused by name."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,9 @@ from goodcert.bounds.passes import fixed_reshapes, normalise
 
 OLDEST_OPSET, NEWEST_OPSET = 7, 28
 """What the rules were reviewed against; a newer opset may have given an operator another meaning."""
+
+MAX_NODES = 2**12
+"""More than any published classifier has; folding takes time that grows with their square."""
 
 
 def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True) -> Graph:
@@ -72,9 +76,8 @@ def _require_finite(name: str, value: torch.Tensor, readers: str = "") -> None:
 
 
 def _check_model(model: onnx.ModelProto) -> None:
-    for position, node in enumerate(model.graph.node):
-        if node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type):
-            raise Unsupported(f"node {node.name or f'#{position}'!r} ({node.op_type}): ONNX has no such operator")
+    if len(model.graph.node) > MAX_NODES:
+        raise Unsupported(f"{len(model.graph.node)} nodes, expected at most {MAX_NODES}")
     for init in model.graph.initializer:
         if init.data_location == onnx.TensorProto.EXTERNAL:
             raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
@@ -87,6 +90,8 @@ def _check_model(model: onnx.ModelProto) -> None:
     _check_opset(model)
     if model.functions:
         raise Unsupported(f"model functions are not supported, got {[f.name for f in model.functions]}")
+    if model.training_info:
+        raise Unsupported("the file holds a training graph, expected inference alone")
     if model.graph.sparse_initializer:
         raise Unsupported("sparse weights are not supported; store them dense")
 
@@ -105,7 +110,7 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
         raise Unsupported(f"inputs {[value.name for value in inputs]}, expected exactly one")
     tensor = inputs[0].type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+        kind = _TYPES.get(tensor.elem_type, f"of the unknown type {tensor.elem_type}")
         raise Unsupported(f"input {inputs[0].name!r} is {kind}, expected FLOAT")
     shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
     return inputs[0].name, shape
@@ -119,19 +124,37 @@ def _readers(graph: onnx.GraphProto, name: str) -> str:
 
 def _tensor(init: onnx.TensorProto, readers: str = "") -> torch.Tensor:
     if init.data_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL):
-        kind = onnx.TensorProto.DataType.Name(init.data_type)
+        kind = _TYPES.get(init.data_type, f"of the unknown type {init.data_type}")
         raise Unsupported(f"weights {init.name!r} are {kind}{readers}, expected FLOAT (or INT64 shapes)")
-    value = torch.from_numpy(numpy_helper.to_array(init).copy())
+    try:
+        value = torch.from_numpy(numpy_helper.to_array(init).copy())
+    except (ValueError, TypeError) as error:
+        raise Unsupported(f"weights {init.name!r}{readers} cannot be read: {error}") from error
     _require_finite(init.name, value, readers)
     return value
 
 
+_TYPES = {number: name for name, number in onnx.TensorProto.DataType.items()}
+
+
 def _check_node(proto: onnx.NodeProto, position: int) -> None:
     name = proto.name or f"#{position}"
+    if proto.domain in ("", "ai.onnx") and not onnx.defs.has(proto.op_type):
+        raise Unsupported(f"node {name!r} ({proto.op_type}): ONNX has no such operator")
     if proto.domain not in ("", "ai.onnx"):
         raise Unsupported(f"node {name!r} ({proto.op_type}): domain {proto.domain!r}, expected the standard one")
     if any(attribute.type in _GRAPHS for attribute in proto.attribute):
         raise Unsupported(f"node {name!r} ({proto.op_type}): control flow is not supported")
+    # Before the checker of ONNX sees it, which would look for the file.
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
+        raise Unsupported(f"node {name!r} ({proto.op_type}): external data; store it inside the file")
+
+
+def _tensors(proto: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in proto.attribute:
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
 
 
 _GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
@@ -177,4 +200,6 @@ def _attribute(name: str, node: onnx.NodeProto, attribute: onnx.AttributeProto) 
     if attribute.type == onnx.AttributeProto.TENSOR:
         return _tensor(attribute.t)
     value = helper.get_attribute_value(attribute)
+    if isinstance(value, float) and math.isnan(value):
+        raise Unsupported(f"node {name!r} ({node.op_type}): {attribute.name} is NaN, expected a number")
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value

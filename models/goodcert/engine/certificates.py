@@ -40,11 +40,13 @@ class Certificates:
         return np.asarray(~(self.margins < 0).any(axis=2))
 
     def sound(self) -> NDArray[np.bool_]:
-        """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1. Always true, or the engine
-        is broken and nothing it says may be believed. NaN is never sound."""
+        """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1, and the predicted class is one that
+        can win. Always true, or the engine is broken and nothing it says may be believed. NaN is never sound."""
         lowest = 1 / self.margins.shape[-1]
+        loses = (self.margins[np.arange(len(self.index)), self.index] < 0).any(axis=1)
         return np.asarray(
-            (lowest <= self.confidence_lower_bound)
+            ~loses
+            & (lowest <= self.confidence_lower_bound)
             & (self.confidence_lower_bound <= self.confidence)
             & (self.confidence <= self.confidence_upper_bound)
             & (self.confidence_upper_bound <= 1)

@@ -187,7 +187,7 @@ class Batcher(Generic[T, R]):
         self._limits = limits
         self._on_run = on_run
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
-        self._alarm = _Alarm[T, R]()
+        self._alarm: _Alarm[T, R] = _Alarm()
         self._bulk_places = 0.0
         self._seconds_per_item = 0.0
         self._running = False
@@ -211,7 +211,7 @@ class Batcher(Generic[T, R]):
         """
         lane = self._admit(size_bytes, priority)
         loop = asyncio.get_running_loop()
-        entry = _Entry[T, R](item, size_bytes, deadline, loop.create_future())
+        entry: _Entry[T, R] = _Entry(item, size_bytes, deadline, loop.create_future())
         lane.add(entry)
         self._alarm.add(entry, loop)
         self._schedule(loop)

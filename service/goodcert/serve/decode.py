@@ -1,16 +1,20 @@
 """From the bytes of an upload to its pixels, or a refusal."""
 
 import hashlib
-from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.serve.parts import too_many
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+# The longest side a WebP can have: longer ones would need large weights for a resize.
+MOST_SIDE = 16_383
 
 # Alpha is dropped, not blended: the colour below it is what the file stores. For the same reason an
 # orientation in the EXIF data turns nothing.
@@ -19,8 +23,7 @@ _DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow ca
 _COLOUR = frozenset({"RGB", "RGBA"})
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """An upload after decoding.
 
     pixels: uint8 (of 255) or uint16 (of 65535), (H, W) for grey or (H, W, 3) for red, green, blue.
@@ -38,6 +41,8 @@ class Decoded:
 
 def open_image(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header only. Raises NotAnImage, SeveralFrames or TooManyPixels."""
+    if too_many(data):
+        raise NotAnImage
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -47,7 +52,7 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     # The standard puts the header first, Pillow does not insist, and _loses_depth reads it there.
     if image.format == "PNG" and data[12:16] != b"IHDR":
         raise NotAnImage
-    if image.width * image.height > max_pixels:
+    if image.width * image.height > max_pixels or max(image.size) > MOST_SIDE:
         raise TooManyPixels
     # A JPEG with several pictures in it comes back as format MPO.
     if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:

@@ -85,6 +85,11 @@ class Departure:
             raise SigningDisabled
         return self._signer
 
+    @property
+    def records(self) -> bool:
+        """Whether anything is recorded at all."""
+        return self._ledger is not None
+
     def published(self) -> dict[str, Any]:
         """The JWK set of all keys."""
         return {"keys": []} if self._signer is None else self._signer.published()

@@ -32,8 +32,11 @@ def parse_filter(items: Sequence[tuple[str, str]]) -> Filter:
     verdict, limit = given.get("verdict", ""), _whole(given.get("limit", "100"))
     if len(given) < len(items) or given.keys() - _NAMES or verdict not in _VERDICTS or limit > MOST:
         raise BadFilter
+    model = given.get("model", "")
+    if not model.isprintable():  # PostgreSQL has no text with a NUL in it
+        raise BadFilter
     before = _whole(given["cursor"]) if "cursor" in given else None
-    return Filter(given.get("model", ""), verdict, _time(given.get("since", "")), before, limit)
+    return Filter(model, verdict, _time(given.get("since", "")), before, limit)
 
 
 def _whole(text: str) -> int:

@@ -1,6 +1,5 @@
 """From the body of a request to the images in it."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from starlette.types import Receive
 
 from goodcert.serve.errors import (
     BodyBroken,
-    BodyTooSlow,
     EmptyBody,
     MalformedMultipart,
     MediaTypeRefused,
@@ -34,20 +32,16 @@ def media_type(header: str | None) -> str:
     return name
 
 
-async def read_body(receive: Receive, deadline: float) -> bytes:
-    """The whole body. Raises EmptyBody, BodyTooLarge, BodyTooSlow or BodyBroken."""
+async def read_body(receive: Receive) -> bytes:
+    """The whole body. Raises EmptyBody or BodyBroken; how long it may take is `callers`' business."""
     pieces: list[bytes] = []
     more = True
-    try:
-        async with asyncio.timeout_at(deadline):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise BodyBroken
-                pieces.append(message.get("body", b""))
-                more = message.get("more_body", False)
-    except TimeoutError as error:
-        raise BodyTooSlow from error
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BodyBroken
+        pieces.append(message.get("body", b""))
+        more = message.get("more_body", False)
     body = b"".join(pieces)
     if not body:
         raise EmptyBody

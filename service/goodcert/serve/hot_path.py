@@ -43,14 +43,15 @@ class HotPath:
 
 
 async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
-    upload = await read_body(receive, about.deadline)
+    with service.callers.attend(receive, about.deadline) as call:
+        upload = await read_body(receive)
+        call.has_body()
 
-    async def make() -> Reply:
-        work = service.certifier.certify(upload, about.model, about.question, about.deadline)
-        return about.seal.one(certificate_body(await work))
+        async def make() -> Reply:
+            certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
+            return about.seal.one(certificate_body(certificate))
 
-    leaving = service.departure.leave(make, about.once(upload), about.deadline)
-    return await service.callers.attend(receive, leaving)
+        return await service.departure.leave(make, about.once(upload), about.deadline)
 
 
 def _named(scope: Scope) -> tuple[str, str | None] | None:

@@ -6,6 +6,7 @@ named by its type and by the functions it went through, the innermost last.
 
 import logging
 import traceback
+import warnings
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
@@ -28,10 +29,12 @@ def configure(kind: Format) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if kind == "json" else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Python writes them past the log, with paths; decoders give one for many a bad image.
+    warnings.simplefilter("ignore")
 
 
 class JsonLines(logging.Formatter):
-    """time (RFC 3339, UTC), level, logger, pid, message; request_id and what `extra={"fields": ...}` gave."""
+    """time (RFC 3339, UTC), level, logger, pid, message; request_id and the `fields` of `extra`, if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

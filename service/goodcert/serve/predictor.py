@@ -1,8 +1,9 @@
 """What the service asks of an engine, and the way of a batch through it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
-from goodcert.serve.errors import EngineFailed, EngineUnsound
+from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.preprocess import Prepared
 
 
@@ -40,7 +41,8 @@ class Compile(Protocol):
     def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> Engine: ...
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """What the engine says about one image; `possible` are the classes that can win inside the ball, `method` is
     what gave the bounds."""
 
@@ -52,12 +54,18 @@ class Answer(NamedTuple):
     method: str
 
 
-def predict(engine: Engine, batch: Sequence[Prepared], method: Method = "ibp") -> list[Answer | EngineUnsound]:
-    """One answer per image, in order; EngineUnsound in the place of one that contradicts itself."""
+def predict(
+    engine: Engine, batch: Sequence[Prepared], method: Method = "ibp"
+) -> list[Answer | EngineUnsound | UnsoundModel]:
+    """One answer per image, in order; EngineUnsound in the place of one that contradicts itself, and then
+    UnsoundModel in the places of the others: nothing that was said in the same breath may be believed."""
     certificates = engine.certify_balls(_stack(batch), method)
     if len(certificates.index) != len(batch):
         raise EngineFailed(f"got {len(certificates.index)} answers, expected {len(batch)}")
-    return _unstack(certificates)
+    answers = _unstack(certificates)
+    if any(isinstance(answer, EngineUnsound) for answer in answers):
+        return [answer if isinstance(answer, EngineUnsound) else UnsoundModel() for answer in answers]
+    return list(answers)
 
 
 def _stack(batch: Sequence[Prepared]) -> Ball:

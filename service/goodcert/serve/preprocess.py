@@ -12,9 +12,8 @@ What remains is the one division N / D, whose result is at most 1 and errs by at
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,14 +27,15 @@ GREY_WEIGHTS = np.array([19595, 38470, 7471], dtype=np.float64)
 GREY_SCALE = 65536
 ERROR = 2.0**-53
 _EXACT = 2**53
+_BLOCK_PIXELS = 2**18
+_KEPT_SIDE = 512
 
 T = TypeVar("T", bound=np.generic)
 
 Scope = Literal["upload", "model_input"]
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """One image as the engine takes it: the ball, (C, H, W), and what its certificate covers."""
 
     ball: Ball | ByteBall
@@ -84,18 +84,35 @@ def _with_channels(planes: NDArray[T], channels: int) -> NDArray[T]:
 
 def _values(image: Decoded, metadata: Metadata) -> NDArray[np.float64]:
     """g of the image, (1 or 3, H, W) in [0, 1], each value within `ERROR` of its exact value."""
-    whole = image.pixels.astype(np.float64)
-    scale = int(np.iinfo(image.pixels.dtype).max)
-    if whole.ndim == 3 and metadata.color == "grey":
-        whole, scale = whole @ GREY_WEIGHTS, scale * GREY_SCALE
-    planes = _planes(whole)
-    if (image.height, image.width) != (metadata.height, metadata.width):
+    mixes = image.pixels.ndim == 3 and metadata.color == "grey"
+    scale = int(np.iinfo(image.pixels.dtype).max) * (GREY_SCALE if mixes else 1)
+    if (image.height, image.width) == (metadata.height, metadata.width):
+        planes = _reals(image.pixels, mixes)
+    else:
         rows = _weights(metadata.resize, image.height, metadata.height)
         columns = _weights(metadata.resize, image.width, metadata.width)
-        planes = rows @ planes @ columns.T
         scale *= int(rows[0].sum()) * int(columns[0].sum())
+        planes = _by_rows(image.pixels, rows, mixes) @ columns.T
     result: NDArray[np.float64] = planes / _denominator(scale)
     return result
+
+
+def _by_rows(pixels: NDArray[T], rows: NDArray[np.float64], mixes: bool) -> NDArray[np.float64]:
+    """Resized along the first axis, (1 or 3, target, W), a block at a time: a large image in float64 would take
+    eight times its memory, and the sums of integers are the same in any order."""
+    height, width = pixels.shape[:2]
+    step = max(1, _BLOCK_PIXELS // width)
+    planes = np.zeros((1 if mixes or pixels.ndim == 2 else 3, len(rows), width))
+    for start in range(0, height, step):
+        block = np.ascontiguousarray(_reals(pixels[start : start + step], mixes))
+        planes += rows[:, start : start + step] @ block
+    return planes
+
+
+def _reals(pixels: NDArray[T], mixes: bool) -> NDArray[np.float64]:
+    """The pixels as planes, (1 or 3, H, W), or as one grey plane of sums over `GREY_SCALE`."""
+    whole = pixels.astype(np.float64)
+    return _planes(whole @ GREY_WEIGHTS if mixes else whole)
 
 
 def _denominator(scale: int) -> int:
@@ -104,10 +121,17 @@ def _denominator(scale: int) -> int:
     return scale
 
 
-@lru_cache(maxsize=64)
 def _weights(rule: str, source: int, target: int) -> NDArray[np.float64]:
     """Resize weights along one axis, (target, source): integers >= 0, every row of the same sum."""
+    return _kept_weights(rule, source, target) if source <= _KEPT_SIDE else _new_weights(rule, source, target)
+
+
+def _new_weights(rule: str, source: int, target: int) -> NDArray[np.float64]:
     return _area(source, target) if rule == "area" else _bilinear(source, target)
+
+
+# Those of large images take more memory than they save time.
+_kept_weights = lru_cache(maxsize=32)(_new_weights)
 
 
 def _area(source: int, target: int) -> NDArray[np.float64]:

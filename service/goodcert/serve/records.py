@@ -55,7 +55,8 @@ async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002
     departure = service_of(request).departure
     signed = asks_for_signature(request.query_params.get("signed"), request.headers.get("accept", ""))
     signer = departure.signer if signed else None
-    body = await departure.ledger.look(lambda reader: reader.certificate(id))
+    ledger = departure.ledger
+    body = await ledger.look(lambda reader: reader.certificate(id)) if id.isprintable() else None
     if body is None:
         raise UnknownCertificate
     return Response(body, media_type="application/json") if signer is None else jose(signer.certificate(body))

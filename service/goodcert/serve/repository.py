@@ -1,84 +1,71 @@
-"""Which models are served: found in a folder, read, compiled, or refused with the reason."""
+"""Which models are served, and how that changes while they are: load, unload, replace.
 
+A new version, or a new file in the place of an old one, is served once it is ready; until then, and where it is
+refused, the old one answers. A model that is replaced or unloaded gets no new requests. Those that have it finish
+on it: each holds the model, and when the last lets go, its queues are closed and its memory is given back.
+"""
+
+import asyncio
+import ctypes
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import weakref
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from goodcert.artifact import Artifact, Metadata, read
-from goodcert.bounds.ball import parse_epsilon
-from goodcert.engine import Method
-from goodcert.serve.batching import Batcher
-from goodcert.serve.errors import CrownUnavailable, UnknownModel, UnsoundModel
-from goodcert.serve.predictor import Answer, Compile, Engine, predict
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.errors import UnknownModel
+from goodcert.serve.files import Place, Stamp, find
+from goodcert.serve.loading import Loader
+from goodcert.serve.served import ImageBatcher, MakeBatcher, Refused, ServedModel
 from goodcert.serve.settings import SettingsError
+
+__all__ = ["ImageBatcher", "MakeBatcher", "ModelRefused", "Refused", "Repository", "ServedModel"]
 
 log = logging.getLogger("goodcert.serve")
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII)
-_VERSION = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
+DRAIN_SECONDS = 60.0
+"""How long an unloading waits for the requests that still hold the model; they finish in any case."""
 
-ImageBatcher = Batcher[Prepared, Answer]
-MakeBatcher = Callable[[Callable[[list[Prepared]], Sequence[Answer | Exception]]], ImageBatcher]
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A model that is not served, and why."""
-
-    name: str
-    version: str
-    reason: str
+Key = tuple[str, str]
 
 
-@dataclass(eq=False)
-class ServedModel:
-    """A model that answers. `sha256` is of its file. `sound` turns False once and stays so. crown_batcher: a queue
-    of its own for what takes a hundred times longer; None where the model has no linear bounds."""
-
-    name: str
-    version: str
-    metadata: Metadata
-    sha256: str
-    engine: Engine
-    batcher: ImageBatcher
-    sound: bool = True
-    crown_batcher: ImageBatcher | None = None
-
-    def condemn(self, reason: object) -> None:
-        """Take the model out of service: it contradicted itself, so nothing it says may be believed."""
-        log.critical("model %s version %s broke its guarantee: %s", self.name, self.version, reason)
-        self.sound = False
-
-    def require_sound(self) -> None:
-        if not self.sound:
-            raise UnsoundModel(f"{self.name} version {self.version}")
-
-    def require_method(self, method: Method) -> None:
-        """Raises CrownUnavailable."""
-        if method == "crown" and self.crown_batcher is None:
-            raise CrownUnavailable(f"{self.name} version {self.version}")
-
-    @property
-    def batchers(self) -> list[ImageBatcher]:
-        return [batcher for batcher in (self.batcher, self.crown_batcher) if batcher is not None]
+class ModelRefused(ValueError):
+    """The newest version in the folder is not served; the message is the reason, written for people."""
 
 
 class Repository:
-    """The models, by name and version, newest version first."""
+    """The models, by name and version, newest version first. Everything but loading happens on the event loop."""
 
-    def __init__(self, models: Iterable[ServedModel], refused: Iterable[Refused] = ()) -> None:
-        self.refused = tuple(refused)
+    def __init__(self, root: Path, loader: Loader) -> None:
+        self._root = root
+        self._loader = loader
         self._models: dict[str, dict[str, ServedModel]] = {}
-        for model in sorted(models, key=lambda model: (model.name, -int(model.version))):
-            self._models.setdefault(model.name, {})[model.version] = model
+        self._refused: dict[Key, Refused] = {}
+        self._stamps: dict[Key, Stamp] = {}
+        self._unloaded: set[str] = set()
+        self._changing = asyncio.Lock()
+        self._retired: list[weakref.finalize[..., ServedModel]] = []
+        self._endings: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def open(cls, root: Path, loader: Loader) -> "Repository":
+        """With every model under `root` loaded. Raises SettingsError when there is no such folder."""
+        if not root.is_dir():
+            raise SettingsError(f"models: got {root}, expected a folder of <name>/<version>/model.onnx")
+        repository = cls(root, loader)
+        places = find(root)
+        for place, result in zip(places, loader.load(places), strict=True):
+            repository._take(place, result)
+        return repository
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self._models)
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """What lies in the folder and is not served so, with the reasons."""
+        return tuple(self._refused[key] for key in sorted(self._refused))
 
     def versions(self, name: str) -> list[ServedModel]:
         """Every served version, newest first. Raises UnknownModel."""
@@ -96,89 +83,154 @@ class Repository:
             raise UnknownModel(f"{name} version {version}") from error
 
     def all(self) -> list[ServedModel]:
-        return [model for versions in self._models.values() for model in versions.values()]
+        return [model for name in sorted(self._models) for model in self._models[name].values()]
 
     def ready(self) -> bool:
         """Whether there is a model, and none that broke its guarantee."""
         models = self.all()
         return bool(models) and all(model.sound for model in models)
 
+    async def load(self, name: str) -> None:
+        """Serve `name` as it lies in the folder now: versions that are new, changed, refused before or out of
+        service are loaded, those that are gone are unloaded.
+
+        Raises UnknownModel where there is no such folder, and ModelRefused if its newest version is refused; what
+        was served before then still is.
+        """
+        async with self._changing:
+            places = [place for place in await asyncio.to_thread(find, self._root) if place.name == name]
+            if not places:
+                raise UnknownModel(name)
+            self._unloaded.discard(name)
+            await self._update([place for place in places if self._is_new(place) or not self._serves(place)])
+            self._drop({key for key in self._stamps if key[0] == name} - {place.key for place in places})
+            newest = max(places, key=lambda place: place.number)
+        if newest.key in self._refused:
+            raise ModelRefused(self._refused[newest.key].reason)
+
+    async def unload(self, name: str) -> None:
+        """Serve no version of `name` until it is loaded again, and come back when its last request is answered.
+        Raises UnknownModel."""
+        async with self._changing:
+            known = {key for key in self._stamps if key[0] == name}
+            if not known:
+                raise UnknownModel(name)
+            self._unloaded.add(name)
+            endings = self._drop(known)
+            for key in known:
+                self._refused[key] = Refused(*key, "unloaded on request; load it to serve it again", "unloaded")
+                self._stamps[key] = ()
+        if endings:
+            _, waiting = await asyncio.wait(endings, timeout=DRAIN_SECONDS)
+            if waiting:
+                log.warning("model %s is unloaded, but requests still hold it", name)
+
+    async def refresh(self) -> None:
+        """Take up what changed in the folder since the last time. Without the folder everything stays as it is."""
+        async with self._changing:
+            if not await asyncio.to_thread(self._root.is_dir):
+                log.error("the models folder is gone; what was loaded from it is still served")
+                return
+            places = [p for p in await asyncio.to_thread(find, self._root) if p.name not in self._unloaded]
+            await self._update([place for place in places if self._is_new(place)])
+            found = {place.key for place in places}
+            self._drop({key for key in self._stamps if key[0] not in self._unloaded} - found)
+
+    @asynccontextmanager
+    async def polled(self, seconds: float | None) -> AsyncIterator[None]:
+        """While in here, look at the folder every so many seconds; None: never."""
+        task = asyncio.create_task(self._poll(seconds)) if seconds else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
     async def close(self) -> None:
-        """Let every model finish what it has."""
-        for model in self.all():
-            for batcher in model.batchers:
-                await batcher.close()
+        """Let every model finish what it has, those that were replaced included."""
+        retired = [alive[0] for finalizer in self._retired if (alive := finalizer.detach())]
+        for model in (*self.all(), *retired):
+            await _close(model.batchers)
+        await asyncio.gather(*self._endings)
 
-
-@dataclass(frozen=True)
-class Loader:
-    """How a file becomes a served model."""
-
-    compile: Compile
-    device: str
-    threads: int | None
-    make_batcher: MakeBatcher
-    make_crown_batcher: MakeBatcher
-
-    def load(self, root: Path) -> Repository:
-        """Every model under `root`. Raises SettingsError when there is no such folder."""
-        if not root.is_dir():
-            raise SettingsError(f"models: got {root}, expected a folder of <name>/<version>/model.onnx")
-        models, refused = [], []
-        for name, version, path in _scan(root):
+    async def _poll(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
             try:
-                models.append(self._serve(name, version, _inside(path, root)))
-            except ValueError as error:  # the reasons of ArtifactError and EngineError are written for people
-                refused.append(Refused(name, version, str(error)))
-                log.error("model %s version %s is refused: %s", name, version, error)
-            except Exception:
-                refused.append(Refused(name, version, "it could not be loaded; the log has the details"))
-                log.exception("model %s version %s is refused", name, version)
-        return Repository(models, refused)
+                await self.refresh()
+            except Exception:  # a folder that cannot be read now may be readable the next time
+                log.exception("the models folder could not be looked at")
 
-    def _serve(self, name: str, version: str, path: Path) -> ServedModel:
-        artifact = read(path)
-        engine = self.compile(artifact.model, device=self.device, threads=self.threads)
-        _require_agreement(artifact, engine)
-        batcher = self.make_batcher(partial(predict, engine))
-        has_crown = "crown" in engine.methods
-        crown = self.make_crown_batcher(partial(predict, engine, method="crown")) if has_crown else None
-        log.info("model %s version %s is served on %s", name, version, engine.device)
-        return ServedModel(name, version, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
+    def _is_new(self, place: Place) -> bool:
+        return self._stamps.get(place.key) != place.stamp
+
+    def _serves(self, place: Place) -> bool:
+        model = self._models.get(place.name, {}).get(place.version)
+        return model is not None and model.sound and place.key not in self._refused
+
+    async def _update(self, places: Sequence[Place]) -> None:
+        if places:
+            results = await asyncio.to_thread(self._loader.load, places)
+            for place in places:
+                self._take(place, results.pop(0))
+
+    def _take(self, place: Place, result: ServedModel | Refused) -> None:
+        """Serve it in the place of an older one, or note why not: what is served then stays."""
+        self._stamps[place.key] = place.stamp
+        if isinstance(result, Refused):
+            self._refused[place.key] = result
+            return
+        self._refused.pop(place.key, None)
+        versions = dict(self._models.get(place.name, {}))
+        if place.version in versions:
+            self._retire(versions.pop(place.version))
+        versions[place.version] = result
+        self._models[place.name] = dict(sorted(versions.items(), key=lambda item: -int(item[0])))
+
+    def _drop(self, keys: Iterable[Key]) -> list[asyncio.Future[None]]:
+        """Serve these no longer, and forget them; a future each for when it is over."""
+        endings = []
+        for name, version in keys:
+            self._stamps.pop((name, version), None)
+            self._refused.pop((name, version), None)
+            if version in self._models.get(name, {}):
+                endings.append(self._retire(self._models[name].pop(version)))
+                log.info("model %s version %s is unloaded", name, version)
+            if not self._models.get(name, True):
+                del self._models[name]
+        return endings
+
+    def _retire(self, model: ServedModel) -> asyncio.Future[None]:
+        """Close the model's queues when nobody holds it any more."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        finalizer = weakref.finalize(model, loop.call_soon_threadsafe, self._begin_end, model.batchers, ended)
+        finalizer.atexit = False
+        self._retired = [*(other for other in self._retired if other.alive), finalizer]
+        return ended
+
+    def _begin_end(self, batchers: list[ImageBatcher], ended: asyncio.Future[None]) -> None:
+        task = asyncio.create_task(_end(batchers, ended))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
 
 
-def _scan(root: Path) -> Iterator[tuple[str, str, Path]]:
-    """(name, version, file) of every folder two levels down; hidden and private folders are not looked at."""
-    for folder in _folders(root):
-        for version in _folders(folder):
-            yield folder.name, version.name, version / "model.onnx"
+async def _end(batchers: list[ImageBatcher], ended: asyncio.Future[None]) -> None:
+    await _close(batchers)
+    batchers.clear()
+    await asyncio.to_thread(_give_back)
+    if not ended.done():
+        ended.set_result(None)
 
 
-def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+async def _close(batchers: Iterable[ImageBatcher]) -> None:
+    for batcher in batchers:
+        await batcher.close()
 
 
-def _inside(path: Path, root: Path) -> Path:
-    """`path`, if its names are proper and no link leads out of `root`."""
-    name, version = path.parts[-3:-1]
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"got the name {name!r}, expected lower-case letters, digits, dots, dashes and underscores"
-        )
-    if not _VERSION.fullmatch(version):
-        raise ValueError(f"got the version {version!r}, expected a whole number such as 1")
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError("a link leads out of the models folder; put the file itself there")
-    if not path.is_file():
-        raise ValueError("got no model.onnx in the folder of this version, expected one")
-    return path
-
-
-def _require_agreement(artifact: Artifact, engine: Engine) -> None:
-    """What the file says about itself must be what its graph does."""
-    metadata = artifact.metadata
-    said = (metadata.input_shape, len(metadata.labels))
-    is_so = (tuple(engine.input_shape), engine.classes)
-    if said != is_so:
-        raise ValueError(f"the metadata gives input (C, H, W) and classes {said}, the graph has {is_so}")
-    parse_epsilon(metadata.epsilon)
+def _give_back() -> None:
+    """The memory of what nobody holds, to the operating system: glibc by itself keeps most of it."""
+    with suppress(OSError, AttributeError):  # another C library needs no reminding
+        ctypes.CDLL(None).malloc_trim(0)

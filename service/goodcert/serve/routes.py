@@ -115,7 +115,7 @@ async def certify_with_version(request: Request, model: str, version: str) -> Re
 
 @router.get("/v1/models", responses=schemas.ok(schemas.ModelsBody))
 async def list_models(request: Request) -> Response:
-    """Every model found at start: served, out of service, or refused with the reason."""
+    """Every model in the folder: served, out of service, or refused with the reason."""
     return _json(schemas.models_body(service_of(request).repository))
 
 
@@ -158,11 +158,11 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
     """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
     service = service_of(request)
     about = asked(service, request.scope, name, version)
-    body = await read_body(request.receive, about.deadline)
-    leaving = service.departure.leave(
-        partial(_answer, request, service, about, body), about.once(body), about.deadline
-    )
-    reply = await service.callers.attend(request.receive, leaving)
+    with service.callers.attend(request.receive, about.deadline) as call:
+        body = await read_body(request.receive)
+        call.has_body()
+        make = partial(_answer, request, service, about, body)
+        reply = await service.departure.leave(make, about.once(body), about.deadline)
     return Response(reply.content, media_type=reply.media_type)
 
 

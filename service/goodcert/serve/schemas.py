@@ -13,7 +13,7 @@ from goodcert.serve.certify import Certificate
 from goodcert.serve.repository import Refused, Repository, ServedModel
 from goodcert.serve.verdict import Verdict
 
-State = Literal["ready", "unsound", "refused"]
+State = Literal["ready", "unsound", "refused", "unloaded"]
 
 
 class _Wire(BaseModel):
@@ -140,11 +140,11 @@ class ModelBody(_Wire):
     state: State
     default: bool
     sha256: str | None
-    reason: str | None = Field(description="Why it is refused.")
+    reason: str | None = Field(description="Why it is not served, or not as its file is now.")
 
 
 class ModelsBody(_Wire):
-    """Every model found at start."""
+    """Every model in the folder."""
 
     models: list[ModelBody]
 
@@ -293,7 +293,7 @@ def _refused_body(refused: Refused) -> dict[str, Any]:
     return {
         "name": refused.name,
         "version": refused.version,
-        "state": "refused",
+        "state": refused.state,
         "default": False,
         "sha256": None,
         "reason": refused.reason,

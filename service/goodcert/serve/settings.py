@@ -43,6 +43,17 @@ class Settings(BaseSettings):
         None,
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
+    model_poll_seconds: float | None = Field(
+        None, ge=0.1, description="Seconds between looks at the models folder for what changed; by default none."
+    )
+    model_check_memory_bytes: int = Field(
+        2**30,
+        ge=2**26,
+        description="Most bytes that a model file may take, in a process of its own, to be read and bounded.",
+    )
+    model_check_seconds: int = Field(
+        10, ge=1, le=3600, description="Most seconds of processor time that this may take."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the engine runs.")
     threads: int | None = Field(
         None,

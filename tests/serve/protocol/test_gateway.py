@@ -162,6 +162,14 @@ class TestInference:
             with pytest.raises(grpc.RpcError, match="raw_input_contents"):
                 stub.ModelInfer(request)
 
+    def test_bytes_that_are_no_message_are_refused(self, served):
+        _, _, address = served
+        with grpc.insecure_channel(address) as channel:
+            ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+            with pytest.raises(grpc.RpcError, match="not one of the protocol") as told:
+                ask(b"\xff\xff\xff")
+        assert told.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
     def test_only_the_outputs_asked_for_are_given(self, served, floats):
         _, client, _ = served
         wishes = [triton.InferRequestedOutput("verdict"), triton.InferRequestedOutput("confidence")]

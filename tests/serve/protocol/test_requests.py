@@ -126,27 +126,37 @@ class TestParameters:
             read(parameters={"method": given})
 
     def test_the_timeout_is_in_microseconds(self):
-        assert read(parameters={"timeout": 2_500_000}).timeout_seconds == 2.5
-        assert read(parameters={"timeout": 0}).timeout_seconds is None
-        assert read().timeout_seconds is None
+        assert read(parameters={"timeout": 2_500_000}).timeout_ms == 2500
+        assert read(parameters={"timeout": 0}).timeout_ms == 0
+        assert read().timeout_ms == 0
 
+    @pytest.mark.parametrize("name", ["timeout", "priority"])
     @pytest.mark.parametrize("given", [-1, 1.5, "soon", True, None, []])
-    def test_any_other_timeout_is_refused(self, given):
-        with pytest.raises(BadInference):
-            read(parameters={"timeout": given})
+    def test_any_other_timeout_or_priority_is_refused(self, name, given):
+        with pytest.raises(BadInference, match=name):
+            read(parameters={name: given})
 
-    @pytest.mark.parametrize("name", ["sequence_id", "sequence_start", "sequence_end", "priority"])
-    def test_sequences_and_priorities_are_refused_in_words(self, name):
+    @pytest.mark.parametrize("name", ["sequence_id", "sequence_start", "sequence_end"])
+    def test_sequences_are_refused_in_words(self, name):
         with pytest.raises(NotSupported, match=f"not supported.*leave {name} out"):
             read(parameters={name: 1})
 
+    @pytest.mark.parametrize(("given", "lane"), [(0, "monitor"), (1, "monitor"), (2, "bulk"), (9, "bulk")])
+    def test_the_highest_priority_is_one_and_the_default(self, given, lane):
+        assert read(parameters={"priority": given}).question.priority == lane
+
+    def test_several_images_at_once_are_bulk(self):
+        pixels = np.concatenate([PIXELS, PIXELS])
+        head = tensor(data=pixels.tolist(), shape=(2, *SHAPE))
+        assert read([head], parameters={"priority": 1}).question.priority == "bulk"
+
     def test_a_misspelt_parameter_is_refused(self):
-        with pytest.raises(BadInference, match="epsilon, method, timeout"):
+        with pytest.raises(BadInference, match="epsilon, method, priority, timeout"):
             read(parameters={"epsilom": "0.1"})
 
     def test_a_raw_body_has_its_parameters_in_the_query(self):
         asked = parse(b"x", "0", "epsilon=0.1&method=auto&timeout=1000000", EXPECTED)
-        assert (asked.question.radius.told, asked.question.method, asked.timeout_seconds) == (0.1, "auto", 1)
+        assert (asked.question.radius.told, asked.question.method, asked.timeout_ms) == (0.1, "auto", 1000)
 
     def test_a_query_is_never_silently_ignored(self):
         with pytest.raises(BadInference, match="query"):

@@ -2,12 +2,15 @@
 
 import asyncio
 import gzip
+import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from itertools import islice
+from pathlib import Path
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
@@ -15,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import Refused, Repository
+from goodcert.serve.repository import ModelRefused, Repository
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -218,7 +221,8 @@ class TestInference:
         with start(max_batch=8) as service:
             client = connect(service)
             together = answers(client.infer("tiny", [tensor(images, "FP32")]))
-            assert service.engines[0].batches == [8, 8, 4]
+            assert sum(service.engines[0].batches) == 20
+            assert max(service.engines[0].batches) <= 8
             singles = [answers(client.infer("tiny", [tensor(image[None], "FP32")])) for image in images]
         assert together == {name: [one[name][0] for one in singles] for name in COLUMNS}
 
@@ -327,6 +331,17 @@ class TestWire:
         assert_error(service.client.post(f"{INFER}?epsilon=2", content=png, headers=headers), 422)
         assert_error(service.client.post(f"{INFER}?method=x", content=png, headers=headers), 422)
 
+    def test_uploads_are_recorded_like_those_of_v1_before_the_answer_is_sent(self, start, tmp_path, png, floats):
+        pytest.importorskip("sqlalchemy")
+        headers = {"Inference-Header-Content-Length": "0"}
+        with start(ledger_url=f"sqlite:///{tmp_path / 'ledger.db'}") as service:
+            assert service.client.post(INFER, content=png, headers=headers).status_code == 200
+            assert service.client.post(INFER, json=self.request(floats[0])).status_code == 200  # no upload
+            (found,) = service.client.get("/v1/certificates").json()["certificates"]
+            certificate = service.certify(png).json()
+        for name in ("image", "epsilon", *NUMBERS, "verdict"):
+            assert found[name] == certificate[name]
+
     def test_other_paths_keep_their_own_form(self, service):
         for path in ("/v1/models/other", "/v20", "/"):
             assert service.client.get(path).headers["content-type"] == "application/problem+json"
@@ -372,6 +387,24 @@ class TestWire:
             assert_error(answer, 503)
             assert int(answer.headers["retry-after"]) >= 1
 
+    def test_the_images_of_a_caller_who_hangs_up_leave_the_queue(self, start, floats):
+        with start(max_batch=1) as service:
+            engine = service.engines[0]
+            engine.gate.clear()
+            body = orjson.dumps(self.request(floats[0]))
+            head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            with socket.create_connection(("127.0.0.1", service.port)) as first:
+                first.sendall(head + body)
+                assert engine.entered.wait(30)
+                with socket.create_connection(("127.0.0.1", service.port)) as second:
+                    second.sendall(head + body)
+                    while service.metric("goodcert_queue_items", model="tiny") != 1:
+                        pass
+                while service.metric("goodcert_queue_items", model="tiny"):
+                    pass
+            engine.gate.set()
+            assert engine.batches == [1]
+
     def test_nobody_gets_a_bound_for_bytes_that_follow_the_tensor(self, service, floats):
         raw = floats[0].tobytes()
         head = (
@@ -403,12 +436,12 @@ class Shelf(Repository):
     """A repository that only writes down what it is told to load."""
 
     def __init__(self):
-        super().__init__([], [Refused("broken", "1", "node 'n' (Loop): this operator cannot be bounded")])
+        super().__init__(Path("models"), loader=None)
         self.told = []
 
     async def load(self, name):
         if name == "broken":
-            raise ValueError(self.refused[0].reason)
+            raise ModelRefused("node 'n' (Loop): this operator cannot be bounded")
         self.told.append(("load", name))
 
     async def unload(self, name):
@@ -472,5 +505,12 @@ class TestAdministration:
         assert_error(answer, 400)
         assert "Loop" in answer.json()["error"]
 
-    def test_a_repository_that_cannot_change_says_so(self):
-        assert_error(self.ask("tiny/load", repository=Repository([]), model_admin=True), 400)
+    def test_the_stock_client_unloads_and_loads_a_model_that_serves(self, start, connect):
+        with start(model_admin=True) as service:
+            client = connect(service)
+            client.unload_model("tiny")
+            assert not client.is_model_ready("tiny")
+            with pytest.raises(InferenceServerException, match=r"tiny|Unknown|No such"):
+                client.get_model_metadata("tiny")
+            client.load_model("tiny")
+            assert client.is_model_ready("tiny")

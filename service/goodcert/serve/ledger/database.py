@@ -8,32 +8,44 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
+from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
 
 from goodcert.serve.settings import SettingsError
 
 WAIT_SECONDS = 5
-"""How long a connection, a lock or a statement may take."""
+"""How long may be waited for a connection, a lock, or a server that has gone silent."""
 
 _POSTGRESQL = {"postgresql", "postgres", "postgresql+psycopg"}
-_OPTIONS = f"-c synchronous_commit=on -c statement_timeout={WAIT_SECONDS}s -c lock_timeout={WAIT_SECONDS}s"
 _MIGRATION = 0x676F6F64
 """The number of the advisory lock under which PostgreSQL is migrated: "good"."""
 
 
-def connect(url: str, *, writes: bool = False) -> Engine:
-    """An engine; nothing is opened yet. Raises SettingsError for a URL of neither kind, without telling it."""
+def connect(url: str, *, writes: bool = False, **options: Any) -> Engine:
+    """An engine; nothing is opened yet. options: of SQLAlchemy's.
+
+    Raises SettingsError for a URL of neither kind, without telling it.
+    """
     try:
         address = make_url(url)
     except ArgumentError as error:
         raise SettingsError("ledger_url: expected sqlite:///PATH or postgresql://USER@HOST/DATABASE") from error
     if address.drivername == "sqlite" and address.database not in (None, "", ":memory:"):
-        return _sqlite(address, "BEGIN IMMEDIATE" if writes else "BEGIN")
+        return _sqlite(address, "BEGIN IMMEDIATE" if writes else "BEGIN", options)
     if address.drivername in _POSTGRESQL:
-        return _postgresql(address.set(drivername="postgresql+psycopg"))
+        return _postgresql(address, "READ COMMITTED" if writes else "REPEATABLE READ", options)
     raise SettingsError(
         f"ledger_url: got {address.drivername}, expected sqlite:///PATH of a file, or postgresql://USER@HOST/DATABASE"
     )
+
+
+def existing(url: str, *, writes: bool = False) -> Engine:
+    """For a ledger that is there, one connection at a time. Raises SettingsError."""
+    engine = connect(url, writes=writes, poolclass=NullPool)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        raise SettingsError(f"{engine.url.database}: there is no such file")
+    return engine
 
 
 def migrate(engine: Engine) -> None:
@@ -58,8 +70,9 @@ def in_place(connection: Connection) -> bool:
     return bool(connection.info["file"] == (there.st_dev, there.st_ino))
 
 
-def _sqlite(address: URL, begin: str) -> Engine:
-    engine = create_engine(address, connect_args={"timeout": WAIT_SECONDS, "check_same_thread": False})
+def _sqlite(address: URL, begin: str, options: dict[str, Any]) -> Engine:
+    arguments = {"timeout": WAIT_SECONDS, "check_same_thread": False}
+    engine = create_engine(address, connect_args=arguments, **options)
 
     def opened(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, and nowhere else
@@ -76,6 +89,12 @@ def _sqlite(address: URL, begin: str) -> Engine:
     return engine
 
 
-def _postgresql(address: URL) -> Engine:
-    options = {"connect_timeout": WAIT_SECONDS, "options": _OPTIONS, "tcp_user_timeout": 1000 * WAIT_SECONDS}
-    return create_engine(address, connect_args=options, pool_pre_ping=True)
+def _postgresql(address: URL, isolation: IsolationLevel, options: dict[str, Any]) -> Engine:
+    """isolation: readers see one moment, writers what the lock lets them."""
+    arguments = {
+        "connect_timeout": WAIT_SECONDS,
+        "tcp_user_timeout": 1000 * WAIT_SECONDS,
+        "options": f"-c synchronous_commit=on -c lock_timeout={WAIT_SECONDS}s",
+    }
+    url = address.set(drivername="postgresql+psycopg")
+    return create_engine(url, connect_args=arguments, pool_pre_ping=True, isolation_level=isolation, **options)

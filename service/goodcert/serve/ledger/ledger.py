@@ -41,7 +41,7 @@ class Ledger:
         try:
             return await asyncio.to_thread(question, self._reader)
         except (SQLAlchemyError, OSError) as error:
-            log.exception("the ledger could not be read")
+            log.error("the ledger cannot be read: %s", type(error).__name__)
             raise LedgerUnavailable(type(error).__name__) from error
 
     async def close(self) -> None:

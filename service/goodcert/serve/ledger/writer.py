@@ -70,6 +70,7 @@ class Writer:
         self._waiting: list[_Entry] = []
         self._running = False
         self._migrated = False
+        self._fault = ""
         self._checkpoint: tuple[int, float] | None = None
         self._idle = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -142,16 +143,22 @@ class Writer:
             if not self._migrated:
                 migrate(self._engine)
                 self._migrated = True
-            return self._commit(entries) if entries else []
+            results = self._commit(entries) if entries else []
         except Exception as error:
-            log.exception("the ledger did not record %d answers", len(entries))
-            self._forget(error)
+            self._say(error)
+            self._engine.dispose()  # the old connection may be to something that is no longer there
             raise LedgerUnavailable(type(error).__name__) from error
+        self._say(None)
+        return results
 
-    def _forget(self, error: Exception) -> None:
-        """Start from a new connection: the old one may be to something that is no longer there."""
-        if isinstance(error, (SQLAlchemyError, OSError)):
-            self._engine.dispose()
+    def _say(self, error: Exception | None) -> None:
+        """Once for each kind of failure, not for each transaction; drivers' texts name hosts and users."""
+        fault = "" if error is None else type(error).__name__
+        if fault and fault != self._fault:
+            log.error("the ledger cannot be written: %s", fault)
+        elif self._fault and not fault:
+            log.info("the ledger is written again")
+        self._fault = fault
 
     def _commit(self, entries: list[_Entry]) -> list[Stored | None]:
         with self._engine.connect() as connection:
@@ -180,8 +187,8 @@ class Writer:
         try:
             with self._engine.begin() as connection:
                 self._mark(connection, _lock(connection), due=True)
-        except SQLAlchemyError:
-            log.exception("the ledger got no last checkpoint")
+        except SQLAlchemyError as error:
+            log.error("the ledger got no last checkpoint: %s", type(error).__name__)
 
 
 def write_checkpoint(connection: Connection, link: Link, signer: Signer) -> None:

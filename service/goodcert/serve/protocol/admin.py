@@ -1,49 +1,37 @@
 """The model repository over the network: what there is, and, where it is allowed, loading and unloading."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import orjson
 
 from goodcert.serve.errors import AdminDisabled, BadInference, NotSupported
+from goodcert.serve.repository import ModelRefused, Repository
 from goodcert.serve.service import Service
 
 
-@runtime_checkable
-class ModelAdmin(Protocol):
-    """What a repository must be able to do for its models to be loaded and unloaded over the network."""
-
-    async def load(self, name: str) -> object:
-        """Load what is there of a model, or load it again. Raises ServeError, or ValueError with the reason."""
-
-    async def unload(self, name: str) -> object:
-        """Stop serving a model once it has finished what it has. Raises ServeError."""
-
-
-def admin_of(service: Service) -> ModelAdmin:
+def changeable(service: Service) -> Repository:
     """The repository, if callers may change it. Raises AdminDisabled."""
     if not service.settings.model_admin:
         raise AdminDisabled
-    if not isinstance(service.repository, ModelAdmin):
-        raise NotSupported("the models of this service are fixed at its start")
     return service.repository
 
 
-async def load(admin: ModelAdmin, name: str, body: bytes) -> None:
+async def load(repository: Repository, name: str, body: bytes) -> None:
     """Load a model from the repository. Raises BadInference with the reason where it is refused."""
     if parameters_of(body):
         raise NotSupported("a model is loaded as it lies in the repository; its config and files cannot be sent")
     try:
-        await admin.load(name)
-    except ValueError as error:  # the reasons why a model is refused are written for people
+        await repository.load(name)
+    except ModelRefused as error:  # the reasons are written for people
         raise BadInference(f"{name}: {error}") from error
 
 
-async def unload(admin: ModelAdmin, name: str, body: bytes) -> None:
+async def unload(repository: Repository, name: str, body: bytes) -> None:
     """Unload a model; `unload_dependents` may be either, as no model has any."""
     if parameters_of(body).keys() - {"unload_dependents"}:
         raise NotSupported("the parameter of unload is unload_dependents")
-    await admin.unload(name)
+    await repository.unload(name)
 
 
 def wants_ready_only(body: bytes) -> bool:

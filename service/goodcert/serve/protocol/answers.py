@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from goodcert.serve.certify import Question
+from goodcert.serve.certify import Certificate, Question
 from goodcert.serve.predictor import Answer
 from goodcert.serve.preprocess import Scope
 from goodcert.serve.protocol import tensors
@@ -22,11 +22,12 @@ class Requested(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The answer for one image of a request."""
+    """The answer for one image of a request; certificate: of an upload, which a tensor is not."""
 
     answer: Answer
     verdict: Verdict
     scope: Scope
+    certificate: Certificate | None = None
 
 
 class Column(NamedTuple):

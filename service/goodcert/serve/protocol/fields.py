@@ -10,7 +10,6 @@ _REFUSED = {
     "sequence_id": "sequences are not supported: every image is answered by itself; leave sequence_id out",
     "sequence_start": "sequences are not supported; leave sequence_start out",
     "sequence_end": "sequences are not supported; leave sequence_end out",
-    "priority": "priorities are not supported; leave priority out",
     "classification": "the classification extension is not supported; ask for the outputs label and confidence",
     "shared_memory_region": _SHARED,
     "shared_memory_byte_size": _SHARED,

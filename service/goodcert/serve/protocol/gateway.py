@@ -14,14 +14,15 @@ from urllib.parse import unquote
 
 import grpc
 import orjson
+from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message
 
-from goodcert.serve.errors import BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
+from goodcert.serve.errors import BadInference, BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.messages import SERVICE, calls
 from goodcert.serve.protocol.requests import HEADER_LENGTH
 from goodcert.serve.protocol.translation import ASKS, TELLS, Ask, Told
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
 
@@ -74,15 +75,13 @@ class Gateway:
             SERVICE,
             {
                 name: grpc.stream_unary_rpc_method_handler(
-                    partial(self._serve, name),
-                    request_deserializer=request.FromString,
-                    response_serializer=response.SerializeToString,
+                    partial(self._serve, name), response_serializer=response.SerializeToString
                 )
-                for name, (request, response) in calls().items()
+                for name, (_, response) in calls().items()
             },
         )
 
-    async def _serve(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+    async def _serve(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         try:
             return await self._answer(name, messages, context)
         except Refused as refused:
@@ -92,11 +91,11 @@ class Gateway:
             own = str(error) if isinstance(error, ProtocolRefused) else ""
             await context.abort(_CODES[problem["status"]], own or problem["detail"])
 
-    async def _answer(self, name: str, messages: AsyncIterator[Any], context: Any) -> Any:
+    async def _answer(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         headers = _headers(context.invocation_metadata())
         if name not in _OPEN:
             self._admit(headers)
-        ask = ASKS[name](await self._read(messages))
+        ask = ASKS[name](_parsed(name, await self._read(messages)))
         told = await _asked(self._app, _scope(ask, headers, context.peer()), ask.body)
         if told.status == _NOT_READY and name.endswith("Ready"):
             return calls()[name][1](ready=False)
@@ -104,7 +103,7 @@ class Gateway:
             _refuse(told)
         return TELLS[name](told)
 
-    async def _read(self, messages: AsyncIterator[Any]) -> Any:
+    async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
         try:
             async with asyncio.timeout(self._read_seconds):
                 return await anext(messages)
@@ -121,19 +120,41 @@ async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncItera
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),  # a second service on the same port is a mistake to be noticed
+            # Workers share the port; anybody else on it is a mistake to be noticed.
+            ("grpc.so_reuseport", int(settings.workers > 1)),
+            ("grpc.max_connection_idle_ms", settings.idle_timeout_ms),
         ],
         maximum_concurrent_rpcs=settings.max_queue_items,
     )
     server.add_generic_rpc_handlers((gateway.handler(),))
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    bound = server.add_insecure_port(f"{host}:{port}")
+    bound = bind(server, settings, port)
     await server.start()
-    log.info("gRPC is served at %s:%d", host, bound)
+    log.info("gRPC is served at port %d", bound)
     try:
         yield bound
     finally:
         await server.stop(settings.request_timeout_ms / 1000)
+
+
+def bind(server: Any, settings: Settings, port: int) -> int:
+    """With TLS wherever HTTP has it. Raises SettingsError."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    certificate, key = settings.tls_certificate, settings.tls_key
+    if port == 0 and settings.workers > 1:
+        raise SettingsError("grpc_port: got 0 with several workers, which would each take another; name a port")
+    if certificate is None or key is None:
+        return int(server.add_insecure_port(f"{host}:{port}"))
+    if settings.tls_minimum_version != "1.2":
+        raise SettingsError("tls_minimum_version: gRPC speaks TLS 1.2, too; leave out grpc_port, or allow 1.2")
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    return int(server.add_secure_port(f"{host}:{port}", credentials))
+
+
+def _parsed(name: str, data: bytes) -> Any:
+    try:
+        return calls()[name][0].FromString(data)
+    except DecodeError as error:
+        raise BadInference("the message is not one of the protocol") from error
 
 
 def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:

@@ -5,16 +5,17 @@ import math
 from collections.abc import Coroutine, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from goodcert.bounds.ball import Ball, around, around_bytes
+from goodcert.bounds.ball import Ball, ByteBall, around_reals
 from goodcert.serve.certify import INLINE_BYTES, Question
+from goodcert.serve.departure import Reply
 from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
 from goodcert.serve.preprocess import Prepared
 from goodcert.serve.problems import problem_of
 from goodcert.serve.protocol.answers import Row
-from goodcert.serve.protocol.requests import INPUT, Images
+from goodcert.serve.protocol.requests import INPUT, Images, Pixels
 from goodcert.serve.repository import ServedModel
+from goodcert.serve.schemas import certificate_body
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 
@@ -31,6 +32,7 @@ async def infer(
     for start in range(0, len(images), at_once):
         chunk = images[start : start + at_once]
         rows += await _together(await _asks(service, model, chunk, start, question, deadline))
+    await _record(service, rows, deadline)
     return rows
 
 
@@ -42,10 +44,9 @@ async def _asks(
             _upload(service, model, upload, number, question, deadline)
             for number, upload in enumerate(chunk, start)
         ]
-    ball = await _ball(chunk, question.radius.certified, deadline)
     return [
-        _tensor(service, model, Prepared(Ball(*row), "model_input"), question, deadline)
-        for row in zip(*ball, strict=True)
+        _tensor(service, model, Prepared(ball, "model_input"), question, deadline)
+        for ball in await _balls(chunk, question.radius.certified, deadline)
     ]
 
 
@@ -56,7 +57,7 @@ async def _upload(
         certificate = await service.certifier.certify(upload, model, question, deadline)
     except ImageRefused as error:
         raise BadInference(f"{INPUT}[{number}]: {problem_of(error).detail}") from error
-    return Row(certificate.answer, certificate.verdict, certificate.scope)
+    return Row(certificate.answer, certificate.verdict, certificate.scope, certificate)
 
 
 async def _tensor(
@@ -66,8 +67,10 @@ async def _tensor(
     return Row(answer, verdict, prepared.scope)
 
 
-async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float, deadline: float) -> Ball:
-    """The balls around pixels (N, C, H, W); of many in a thread, so that they do not hold up the others."""
+async def _balls(pixels: Pixels, epsilon: float, deadline: float) -> Sequence[Ball | ByteBall]:
+    """The balls around pixels (N, C, H, W); of many floats in a thread, so that they do not hold up the others."""
+    if pixels.dtype == np.uint8:
+        return [ByteBall(image, epsilon) for image in pixels.astype(np.uint8, copy=False)]
     if pixels.nbytes <= INLINE_BYTES:
         return _around(pixels, epsilon)
     try:
@@ -77,23 +80,34 @@ async def _ball(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float,
         raise DeadlineExceeded from error
 
 
-def _around(pixels: NDArray[np.float32] | NDArray[np.uint8], epsilon: float) -> Ball:
-    """uint8 means k/255, float32 means itself: the same numbers as `Engine.certify` makes."""
-    if pixels.dtype == np.uint8:
-        return around_bytes(pixels.astype(np.uint8, copy=False), epsilon)
-    return around(pixels, epsilon)
+def _around(pixels: Pixels, epsilon: float) -> list[Ball]:
+    """float32 in [0, 1] means itself: the same numbers as `Engine.certify` makes."""
+    return [Ball(*arrays) for arrays in zip(*around_reals(pixels.astype(np.float64), epsilon), strict=True)]
 
 
 async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
     """All or none: the first refusal takes the others out of the queue."""
     if len(asks) == 1:
         return [await asks[0]]
+    tasks = [asyncio.create_task(ask) for ask in asks]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask) for ask in asks]
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from errors
-    return [task.result() for task in tasks]
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        tasks.clear()  # or an error would hold its task, this frame, and so the model
+
+
+async def _record(service: Service, rows: Sequence[Row], deadline: float) -> None:
+    """The certificates of uploads are recorded like those of /v1, before anything is sent."""
+    if not service.departure.records:
+        return
+    bodies = [certificate_body(row.certificate) for row in rows if row.certificate is not None]
+
+    async def made() -> Reply:
+        return Reply(b"", "", bodies)
+
+    await service.departure.leave(made, None, deadline)
 
 
 def _at_once(settings: Settings, model: ServedModel) -> int:

@@ -1,7 +1,6 @@
 """From the body of an infer request to what is asked: JSON, the binary extension, or one raw image."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple, cast, get_args
 from urllib.parse import parse_qsl
@@ -11,6 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from goodcert.engine import Method
+from goodcert.serve.batching import Priority
 from goodcert.serve.certify import Question, Radius, parse_radius
 from goodcert.serve.errors import BadEpsilon, BadInference, MethodNotOffered
 from goodcert.serve.protocol import fields, tensors
@@ -21,7 +21,10 @@ INPUT = "images"
 DATATYPES = (*tensors.NUMERIC, "BYTES")
 _METHODS: tuple[str, ...] = get_args(Method)
 
-Images = list[bytes] | NDArray[np.float32] | NDArray[np.uint8]
+_ALL = {binary: tuple(Requested(name, binary) for name in COLUMNS) for binary in (False, True)}
+
+Pixels = NDArray[np.float32] | NDArray[np.uint8]
+Images = list[bytes] | Pixels
 
 
 class Expected(NamedTuple):
@@ -32,15 +35,14 @@ class Expected(NamedTuple):
     most_images: int
 
 
-@dataclass(frozen=True)
-class InferRequest:
-    """images: encoded uploads, or pixels (N, C, H, W), uint8 or float32 in [0, 1]. timeout_seconds: None for the
+class InferRequest(NamedTuple):
+    """images: encoded uploads, or pixels (N, C, H, W), uint8 or float32 in [0, 1]. timeout_ms: 0 for the
     service's own. outputs: in the order of the answer."""
 
     id: str
     images: Images
     question: Question
-    timeout_seconds: float | None
+    timeout_ms: float
     outputs: tuple[Requested, ...]
 
 
@@ -54,7 +56,7 @@ def parse(body: bytes, header_length: str | None, query: str, expected: Expected
     if not body:
         raise BadInference("the body is empty")
     if header_length == "0":
-        return _request({}, _parameters_of_query(query), [body], expected)
+        return _request({}, _parameters_of_query(query) if query else {}, [body], expected)
     if query:
         raise BadInference("got a query; parameters belong into the JSON object, except for a raw body")
     message, binary = _split(body, header_length)
@@ -66,10 +68,15 @@ def parse(body: bytes, header_length: str | None, query: str, expected: Expected
 def _request(
     message: Mapping[str, Any], parameters: Mapping[str, Any], images: Images, expected: Expected
 ) -> InferRequest:
-    fields.require_known(parameters, ("epsilon", "method", "timeout", "binary_data_output"), "parameters")
-    question = Question(_radius(parameters.get("epsilon", expected.epsilon)), _method(parameters))
+    fields.require_known(
+        parameters, ("epsilon", "method", "priority", "timeout", "binary_data_output"), "parameters"
+    )
+    radius = _radius(parameters.get("epsilon", expected.epsilon))
+    question = Question(radius, _method(parameters), priority=_priority(parameters, images))
     outputs = _outputs(message.get("outputs"), fields.flag(parameters, "binary_data_output", False))
-    return InferRequest(fields.text(message.get("id"), "id"), images, question, _timeout(parameters), outputs)
+    return InferRequest(
+        fields.text(message.get("id"), "id"), images, question, _whole(parameters, "timeout") / 1000, outputs
+    )
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], memoryview]:
@@ -163,20 +170,26 @@ def _method(parameters: Mapping[str, Any]) -> Method:
     return cast(Method, method)
 
 
-def _timeout(parameters: Mapping[str, Any]) -> float | None:
-    """Seconds of a `timeout` in microseconds; 0 is none."""
-    value = parameters.get("timeout", 0)
+def _priority(parameters: Mapping[str, Any], images: Images) -> Priority:
+    """1 is the highest and the one by default, others are for bulk, and so are several images at once."""
+    level = _whole(parameters, "priority")
+    return "monitor" if level <= 1 and len(images) == 1 else "bulk"
+
+
+def _whole(parameters: Mapping[str, Any], name: str) -> int:
+    """A whole number, 0 where there is none; of a query, its digits."""
+    value = parameters.get(name, 0)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 18:
         value = int(value)
     if type(value) is not int or value < 0:
-        raise BadInference("timeout: expected a whole number of microseconds")
-    return value / 1e6 or None
+        raise BadInference(f"{name}: expected a whole number")
+    return value
 
 
 def _outputs(given: object, binary: bool) -> tuple[Requested, ...]:
     """Those that are asked for, or all."""
     if given is None or given == []:
-        return tuple(Requested(name, binary) for name in COLUMNS)
+        return _ALL[binary]
     outputs = tuple(_output(output, binary) for output in fields.array(given, "outputs"))
     if len({output.name for output in outputs}) < len(outputs):
         raise BadInference("outputs: expected every output once")

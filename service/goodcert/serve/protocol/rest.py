@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from goodcert.serve.deadline import timeout_seconds
 from goodcert.serve.errors import NotReady, NotSupported, ProtocolRefused, ServeError
 from goodcert.serve.problems import headers_of
 from goodcert.serve.protocol import admin, bodies, descriptions
@@ -145,10 +146,13 @@ async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
     model.require_sound()
     settings, begun = call.service.settings, asyncio.get_running_loop().time()
     expected = Expected(model.engine.input_shape, model.metadata.epsilon, settings.max_queue_items)
-    asked = parse(await call.body(), call.headers.get(HEADER_LENGTH), call.query, expected)
-    model.require_method(asked.question.method)
-    deadline = min(call.deadline, begun + (asked.timeout_seconds or settings.request_timeout_ms / 1000))
-    rows = await infer(call.service, model, asked.images, asked.question, deadline)
+    with call.service.callers.attend(call.receive, call.deadline) as attended:
+        body = await call.body()
+        attended.has_body()
+        asked = parse(body, call.headers.get(HEADER_LENGTH), call.query, expected)
+        model.require_method(asked.question.method)
+        seconds = timeout_seconds(asked.timeout_ms or settings.request_timeout_ms, settings.request_timeout_ms)
+        rows = await infer(call.service, model, asked.images, asked.question, begun + seconds)
     return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
 
 
@@ -171,7 +175,7 @@ async def _repository(call: Call, rest: list[str]) -> Reply:
             return _json(descriptions.index(call.service.repository, ready_only))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
-            repository = admin.admin_of(call.service)
+            repository = admin.changeable(call.service)
             await (admin.load if verb == "load" else admin.unload)(repository, name, await call.body())
             return _json({})
     raise HTTPException(404)

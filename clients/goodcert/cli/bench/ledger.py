@@ -1,0 +1,126 @@
+"""`goodcert bench ledger`: the CPU of a service under load, with and without its ledger."""
+
+import argparse
+import asyncio
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from goodcert.cli.bench import Result
+from goodcert.evaluation import speed
+
+PATH = "/v1/models/mnist-good100/certify"
+
+
+class Sample(NamedTuple):
+    """Of one run: milliseconds of the server's CPU an image, and images a second."""
+
+    cpu_ms: float
+    rate: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--connections", type=int, default=64, metavar="N")
+    parser.add_argument("--images", type=int, default=4000, metavar="N", help="a run (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each (default: %(default)s)")
+    parser.add_argument("--url", help="another ledger than an SQLite file in a temporary folder")
+
+
+def measure(options: argparse.Namespace) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        url = options.url or f"sqlite:///{Path(folder) / 'ledger.db'}"
+        with _service() as plain, _service("--ledger-url", url) as recording:
+            for address in (plain, recording):
+                _run(address, options)  # the first one warms up
+            rounds = [(_run(plain, options), _run(recording, options)) for _ in range(options.rounds)]
+    without, with_it = (_middle(samples) for samples in zip(*rounds, strict=True))
+    table = _table(without, with_it)
+    page = f"""# What the ledger costs
+
+Measured by `goodcert bench ledger` on {speed.hardware("cpu")}: {options.connections} connections, \
+{options.rounds} interleaved runs of {options.images} images of 28 x 28 pixels each, medians. Every certificate \
+is on the disk before its answer is sent.
+
+{table}
+"""
+    return Result(table, page)
+
+
+@contextmanager
+def _service(*flags: str) -> Iterator[str]:
+    """The address of a service started for this."""
+    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1", *flags]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:  # noqa: S603  our own
+        try:
+            if service.stderr is None:
+                raise RuntimeError("the service has no output")
+            lines = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in service.stderr)
+            yield next(found[0] for found in lines if found)
+        finally:
+            service.terminate()
+
+
+def _run(address: str, options: argparse.Namespace) -> Sample:
+    before = _seconds(address)
+    took = asyncio.run(_load(httpx.URL(address).port or 0, options.connections, options.images))
+    return Sample(1000 * (_seconds(address) - before) / options.images, options.images / took)
+
+
+def _seconds(address: str) -> float:
+    text = httpx.get(f"{address}/metrics").text
+    return float(text.split("\nprocess_cpu_seconds_total ")[1].split()[0])
+
+
+async def _load(port: int, connections: int, images: int) -> float:
+    """Seconds for so many images over so many connections."""
+    request = _request()
+    left = iter(range(images))
+
+    async def caller() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in left:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the service answered {head[:80]!r}")
+            length = re.search(rb"content-length: (\d+)", head)
+            await reader.readexactly(int(length[1]) if length else 0)
+        writer.close()
+        await writer.wait_closed()
+
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    await asyncio.gather(*(caller() for _ in range(connections)))
+    return loop.time() - started
+
+
+def _request() -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)).save(buffer, "PNG")
+    body = buffer.getvalue()
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def _middle(samples: tuple[Sample, ...]) -> Sample:
+    return Sample(*(median(values) for values in zip(*samples, strict=True)))
+
+
+def _table(without: Sample, with_it: Sample) -> str:
+    rows = [
+        f"| {name} | {sample.cpu_ms:.3f} | {sample.rate:.0f} |"
+        for name, sample in (("without", without), ("with the ledger", with_it))
+    ]
+    cost = f"| cost | {with_it.cpu_ms / without.cpu_ms - 1:+.1%} | {with_it.rate / without.rate - 1:+.1%} |"
+    return "\n".join(["| | CPU of the server, ms an image | images a second |", "|---|---|---|", *rows, cost])

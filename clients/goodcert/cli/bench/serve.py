@@ -1,0 +1,80 @@
+"""`goodcert bench serve`: what a certificate costs over HTTP, beside what no server can beat."""
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from goodcert.cli.bench import Result
+
+if TYPE_CHECKING:
+    from goodcert.cli.bench.serving.results import Row
+
+IMAGES = 32
+"""How many different ones are sent."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nets", nargs="+", default=["S", "L"], metavar="NET", help="default: S L")
+    parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64], metavar="N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the engine (default: 1)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the middle one counts (default: 3)")
+    parser.add_argument("--seconds", type=float, default=3, metavar="N", help="of load a round (default: 3)")
+
+
+def measure(options: argparse.Namespace) -> Result | str:
+    if find_spec("fastapi") is None:
+        return "needs the service, which is not installed: pip install 'goodcert[serve]'"
+    if not Path("/proc/self/stat").exists():
+        return "reads processor times from /proc, which this system does not have"
+    from goodcert.cli.bench.serving.results import plot, table
+
+    rows = list(_rows(options))
+    if options.write:
+        plot(rows, options.write.with_suffix(".png"))
+    return Result(table(rows), _page(options, table(rows)))
+
+
+def _rows(options: argparse.Namespace) -> Iterator["Row"]:
+    """Every kind of body at every number of connections, to every network."""
+    from goodcert.cli.bench.serving import processes
+    from goodcert.cli.bench.serving.bodies import BODIES
+    from goodcert.cli.bench.serving.case import Case
+    from goodcert.cli.bench.serving.ceilings import write_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        models = {net: write_model(net, Path(folder)) for net in options.nets}
+        with processes.service(Path(folder), options.threads) as server, processes.noop() as noop:
+            kinds = [kind for kind, body in BODIES.items() if server.has(body.probe)]
+            cases = list(product(options.nets, kinds))
+            for net, kind in tqdm(cases, desc="bench serve", leave=False):
+                case = Case(net, kind, *models[net], server, noop, options.threads, IMAGES)
+                for connections in options.connections:
+                    yield case.measure(connections, options.rounds, options.seconds)
+
+
+def _page(options: argparse.Namespace, table: str) -> str:
+    from goodcert.cli.bench.serving.load import generator
+    from goodcert.evaluation import speed
+
+    return f"""# What a certificate costs over HTTP
+
+Measured by `goodcert bench serve --rounds {options.rounds} --seconds {options.seconds:g} --threads \
+{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}. Milliseconds of processor time a \
+certificate, all threads of the server counted; latencies are milliseconds, too. S is the default model, the \
+others are untrained networks of the architecture named.
+
+Three ceilings are measured between the rounds of the server: a no-op application under the same HTTP server; the \
+engine in one process, in batches of as many images as there are connections; the same from the bodies of the \
+requests. Share: decode + engine over server. Overhead: server less decode + engine. Shares and overheads hold \
+where absolute times do not.
+
+![processor time](serving.png)
+
+{table}
+"""

@@ -1,0 +1,1 @@
+"""The parts of `goodcert bench serve`: bodies, processes, load, ceilings, the page."""

@@ -1,0 +1,129 @@
+"""From a model to the graph that will be bounded, or to the reason why it is refused, by node and operator.
+
+Cheap beside compiling, and it runs nothing but what it has understood: this is what an untrusted file goes through
+in a process of its own (examination.py) before it is loaded.
+"""
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import onnx
+import torch
+
+from goodcert.artifact import Metadata
+from goodcert.bounds import Unsupported
+from goodcert.bounds.admission import pixel_cube, undefined, within_range
+from goodcert.bounds.ball import parse_epsilon
+from goodcert.bounds.classifier import peel_softmax
+from goodcert.bounds.confidence import MAX_CLASSES
+from goodcert.bounds.graph import Graph
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import EXACT, FLOAT32
+from goodcert.engine import rows
+from goodcert.engine.errors import EngineError
+
+MAX_ELEMENTS = 2**24
+"""The most numbers that an image may become inside a graph: 64 MiB an image, 4 GiB a batch."""
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A graph that treats images (C, H, W) = `shape` one by one and gives each `classes` logits.
+
+    bounded: whether the proofs hold for every image; where they do not, every bound is 1.
+    """
+
+    graph: Graph
+    shape: tuple[int, int, int]
+    classes: int
+    bounded: bool
+
+
+def admit(model: str | Path | onnx.ModelProto) -> Classifier:
+    """Raises EngineError for whatever cannot be bounded, and OSError for a file that cannot be read."""
+    graph = _read(model)
+    shape, classes = _classifier(graph)
+    return Classifier(graph, shape, classes, _bounded(graph))
+
+
+def require_agreement(metadata: Metadata, shape: tuple[int, int, int], classes: int) -> None:
+    """Raises EngineError unless what a file says about itself is what its graph does."""
+    said, is_so = (metadata.input_shape, len(metadata.labels)), (tuple(shape), classes)
+    if said != is_so:
+        raise EngineError(f"the metadata gives input (C, H, W) and classes {said}, the graph has {is_so}")
+    try:
+        parse_epsilon(metadata.epsilon)
+    except ValueError as error:
+        raise EngineError(f"the metadata's epsilon: {error}") from error
+
+
+def _read(model: str | Path | onnx.ModelProto) -> Graph:
+    try:
+        return peel_softmax(read_graph(model if isinstance(model, onnx.ModelProto) else _load(Path(model))))
+    except Unsupported as error:
+        raise EngineError(str(error)) from error
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load_model_from_string(path.read_bytes())  # which never reads external data
+    except OSError:
+        raise
+    except Exception as error:  # protobuf's decode errors have no common public class
+        raise EngineError(f"{path.name}: not an ONNX file") from error
+
+
+def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
+    """((C, H, W), K), after making sure that the graph is a classifier that treats images one by one."""
+    if len(graph.outputs) != 1:
+        raise EngineError(f"outputs {list(graph.outputs)}, expected exactly one")
+    if len(graph.input_shape) != 4 or not all(graph.input_shape[1:]):
+        raise EngineError(f"input shape {graph.input_shape}, expected (N, C, H, W) with C, H and W fixed")
+    _, channels, height, width = (size or 0 for size in graph.input_shape)
+    shape = (channels, height, width)
+    _require_size(shape, f"input {graph.input!r}")
+    two, three = (_row_shapes(graph, shape, batch) for batch in (2, 3))
+    for node in graph.nodes:
+        row = two[node.output]
+        if row is None or row != three[node.output]:
+            raise EngineError(f"node {node.name!r} ({node.op}) couples the images of a batch, expected none to")
+        _require_size(row, f"node {node.name!r} ({node.op})")
+    output = two[graph.outputs[0]] or ()
+    if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
+        raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
+    rows.check(graph, shape)
+    return shape, output[0]
+
+
+def _require_size(shape: tuple[int, ...], where: str) -> None:
+    if min(shape, default=1) < 0 or prod(shape) > MAX_ELEMENTS:
+        raise EngineError(f"{where}: shape {('N', *shape)}, expected at most {MAX_ELEMENTS} numbers an image")
+
+
+def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[int, ...] | None]:
+    """The shape of every value without its first axis; None where that axis is not the batch.
+
+    A value whose rows number N at every N, each of one shape, has a row per image; `rows` makes sure that none
+    sees another.
+    """
+    images = torch.zeros(batch, *shape)
+    try:
+        values = prepare(graph, EXACT).trace(Interval(images, images))
+    except Unsupported as error:
+        raise EngineError(str(error)) from error
+    except RuntimeError as error:
+        raise EngineError(f"the graph does not run on a batch of {batch} images: {error}") from error
+    shapes = {name: tuple(x.lower.shape) for name, x in values.items()}
+    return {name: size[1:] if size[:1] == (batch,) else None for name, size in shapes.items()}
+
+
+def _bounded(graph: Graph) -> bool:
+    """Whether the proofs hold for every image. Raises EngineError for a node without a value for some."""
+    program = prepare(graph, FLOAT32)
+    values = program.trace(pixel_cube(graph))
+    if node := undefined(program, values):
+        raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
+    return within_range(graph, values)

@@ -1,0 +1,138 @@
+"""The parts of the application that the settings choose; what is off is not even imported."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from goodcert.engine.quarantine import Limits as QuarantineLimits
+from goodcert.engine.quarantine import Quarantine
+from goodcert.serve import schemas
+from goodcert.serve.batching import Batcher, Limits, Run
+from goodcert.serve.departure import Departure
+from goodcert.serve.errors import LedgerUnavailable
+from goodcert.serve.loading import Loader
+from goodcert.serve.metrics import Metrics
+from goodcert.serve.predictor import Compile
+from goodcert.serve.problems import Answers
+from goodcert.serve.repository import MakeBatcher
+from goodcert.serve.security import admit
+from goodcert.serve.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from goodcert.serve.ledger.ledger import Ledger
+    from goodcert.serve.signing import Signer
+    from goodcert.serve.traces import Traces
+
+
+def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, traces: "Traces | None") -> Loader:
+    """The models that ship were installed with the code that reads them; those of a folder may be anybody's."""
+    limits = QuarantineLimits(settings.model_check_memory_bytes, settings.model_check_seconds)
+    return Loader(
+        make_engine or _engine_compile(),
+        settings.device,
+        settings.threads,
+        *_batchers(settings, metrics, traces),
+        quarantine=partial(Quarantine, limits) if settings.models and make_engine is None else None,
+        most_bytes=limits.memory_bytes,
+    )
+
+
+@asynccontextmanager
+async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIterator[None]:
+    """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
+    if settings.grpc_port is None:
+        yield
+        return
+    try:
+        from goodcert.serve.protocol.gateway import Gateway, serving
+    except ImportError as error:
+        raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
+    gateway = Gateway(app, partial(admit, app.state.keyring), answers, settings.request_timeout_ms / 1000)
+    async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
+        yield
+
+
+def _batchers(settings: Settings, metrics: Metrics, traces: "Traces | None") -> tuple[MakeBatcher, MakeBatcher]:
+    """For ibp, and for crown, which does one image after another: nobody need wait for a neighbour's."""
+    limits = Limits(
+        settings.max_batch, settings.max_queue_items, settings.max_queue_bytes, settings.batch_wait_ms / 1000
+    )
+    alone = replace(limits, max_batch=1, wait_seconds=0)
+    return (
+        lambda work: Batcher(work, limits, _both(metrics.record_run, traces)),
+        lambda work: Batcher(work, alone, _both(metrics.record_crown, traces)),
+    )
+
+
+@asynccontextmanager
+async def departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Departure]:
+    """With what is on; the rest is not even imported. Raises KeyFault, SettingsError, LedgerUnavailable."""
+    signer = _signer(settings.signing_keys) if settings.signing_keys else None
+    if settings.ledger_url is None:
+        yield Departure(settings, None, signer)
+        return
+    from goodcert.serve.ledger.ledger import Ledger
+
+    ledger = Ledger(settings.ledger_url.get_secret_value(), signer, metrics.record_commit)
+    try:
+        await _open(ledger, settings)
+        yield Departure(settings, ledger, signer, metrics.ledger_lost.inc)
+    finally:
+        await ledger.close()
+
+
+async def _open(ledger: "Ledger", settings: Settings) -> None:
+    """A service that may not answer without its ledger does not start without it, either."""
+    try:
+        await ledger.open()
+    except LedgerUnavailable:
+        if settings.ledger_on_failure == "refuse":
+            raise
+
+
+def _signer(folder: Path) -> "Signer":
+    from goodcert.serve.signing import Signer, read_keys
+
+    return Signer(read_keys(folder))
+
+
+def _both(record: Callable[[Run], None], traces: "Traces | None") -> Callable[[Run], None]:
+    """Runs are counted, and traced where there are traces."""
+    if traces is None:
+        return record
+
+    def recorded(run: Run) -> None:
+        record(run)
+        traces.record_run(run)
+
+    return recorded
+
+
+def traces_of(settings: Settings) -> "Traces | None":
+    """Spans, if they are wanted."""
+    if not settings.traces:
+        return None
+    from goodcert.serve import traces
+
+    return traces.exporting(schemas.version())
+
+
+# Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.
+def _engine_compile() -> Compile:
+    from goodcert import engine
+
+    return engine.compile
+
+
+def models_folder(settings: Settings) -> Path:
+    """That of the settings, or of the models that ship."""
+    if settings.models is not None:
+        return settings.models
+    from goodcert import zoo
+
+    return zoo.folder()
