@@ -63,3 +63,12 @@ def test_an_error_is_named_by_type_and_places_without_its_text_or_a_path(lines):
 @pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
 def test_a_line_stays_one_line_whatever_callers_send(lines):
     assert "\n" not in lines.format(record("request", path="/v1/\nmodels"))
+
+
+@pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
+def test_of_a_start_that_failed_the_reason_is_told_without_the_traceback(lines):
+    text = lines.format(
+        record('Traceback (most recent call last):\n  File "/secret.py"\nSettingsError: no models\n')
+    )
+    assert "SettingsError: no models" in text
+    assert "secret" not in text
