@@ -39,3 +39,11 @@ def test_an_idle_service_ends_at_once_with_status_0() -> None:
         served.line(is_ready)
         served.process.send_signal(signal.SIGTERM)
         assert served.end() == 0
+
+
+def test_told_to_end_while_it_starts_it_ends_at_once_with_status_0() -> None:
+    with serving("--threads", "1") as served:
+        served.line(lambda line: line["message"].startswith("Waiting for application startup"))
+        served.process.send_signal(signal.SIGTERM)
+        assert served.end() == 0
+    assert not [line for line in served.lines if is_ready(line)]

@@ -107,6 +107,10 @@ class TestEnding:
         answer = service.certify(png)
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
 
+    def test_readiness_of_the_other_protocol_says_so_too(self, service):
+        service.lifecycle.phase = Phase.LEAVING
+        assert service.client.get("/v2/health/ready").status_code == 503
+
     def test_then_requests_are_refused_and_their_connections_closed(self, service, png):
         service.lifecycle.phase = Phase.REFUSING
         answer = service.certify(png)

@@ -77,3 +77,12 @@ def test_warnings_of_libraries_which_name_paths_are_not_written(capsys):
         root.handlers[:] = handlers
         root.setLevel(level)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("lines", [JsonLines(), TextLines()])
+def test_of_a_start_that_failed_the_reason_is_told_without_the_traceback(lines):
+    text = lines.format(
+        record('Traceback (most recent call last):\n  File "/secret.py"\nSettingsError: no models\n')
+    )
+    assert "SettingsError: no models" in text
+    assert "secret" not in text

@@ -98,6 +98,12 @@ def test_a_fault_of_ours_is_an_error_and_a_refusal_is_none(traced, exporter, png
     assert codes == [StatusCode.UNSET, StatusCode.ERROR]
 
 
+def test_requests_of_the_other_protocol_are_traced(traced, exporter):
+    with traced() as service:
+        service.client.post("/v2/models/tiny/infer", json={})
+    assert by_name(exporter)["certify"].attributes["url.path"] == "/v2/models/tiny/infer"
+
+
 def test_health_and_metrics_are_not_traced(traced, exporter):
     with traced() as service:
         for path in ("/health/ready", "/metrics", "/v1/models"):

@@ -146,7 +146,12 @@ _MNIST_HARD = replace(
 )
 _MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", kappa=1.0, learning_rate=1e-3, epochs=30)
 _MNIST_OE = replace(_MNIST_HARD, name="mnist-oe", method="OE", net="M256", epochs=20)
-_MNIST_PROOD = replace(_MNIST_HARD, name="mnist-prood", method="ProoD", kappa=1.0, epochs=30, base=_MNIST_OE.name)
+# Near outliers are left to the classifier: for their sake a discriminator with bounds gave up one in twenty of the
+# digits held out.
+_MNIST_PROOD = replace(
+    _MNIST_HARD, name="mnist-prood", method="ProoD", kappa=1.0, learning_rate=1e-3, epochs=16, near=0.0,
+    base=_MNIST_OE.name,
+)  # fmt: skip
 
 _MNIST_ROWS = _family(
     replace(_MNIST, name="mnist", epochs=16, attack_steps=7, precision="bfloat16"),

@@ -42,7 +42,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
+            "message": _message(record),
             **_fields(record),
         }
         return orjson.dumps(line, default=str).decode()
@@ -54,7 +54,13 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = self.formatTime(record)
         fields = "".join(f" {name}={value!r}" for name, value in _fields(record).items())
-        return f"{time} {record.levelname} {record.name}: {record.getMessage()}{fields}"
+        return f"{time} {record.levelname} {record.name}: {_message(record)}{fields}"
+
+
+def _message(record: logging.LogRecord) -> str:
+    """One line; of a traceback, which the framework makes of a start that failed, what it ends with."""
+    text = record.getMessage().strip()
+    return text.splitlines()[-1] if text.startswith("Traceback ") else text.replace("\n", " ")
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -9,10 +9,12 @@ whole; what is not answered by then is broken off.
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
 from multiprocessing import parent_process
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -78,6 +80,13 @@ class Server(uvicorn.Server):
         self._lifecycle = lifecycle
         self._drain_seconds = settings.drain_ms / 1000
         self._grace_seconds = settings.grace_ms / 1000
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.started:
+            # Nothing was taken, so nothing is owed; the models that are being loaded would hold up an orderly end.
+            log.info("ended before the start was over")
+            os._exit(0)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

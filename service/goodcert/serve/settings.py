@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     max_queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of prepared images waiting per model, priority and process; more are refused with 503.",
+        description="Most bytes of prepared images waiting per model, priority and process; more are refused "
+        "with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
     max_bytes_in_flight: int = Field(

@@ -23,11 +23,12 @@ from time import monotonic
 from typing import Protocol
 
 from goodcert.serve import journal
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
 
-_STARTUP_FAILURE = 3
+# By a worker that cannot start: told by uvicorn, by an exception, by us.
+_STARTUP_FAILURES = {1, 2, 3}
 # Who ends sooner than this may do so again: the next one waits, twice as long each time, up to the longest.
 _YOUNG_SECONDS = 10
 _LONGEST_WAIT_SECONDS = 30
@@ -88,7 +89,8 @@ class Supervisor:
         os.write(self._bell, b".")
 
     def run(self) -> int:
-        """Until told to stop: 0, or 1 when a worker had to be killed. 3 when a first worker cannot start."""
+        """Until told to stop: 0, or 1 when a worker had to be killed. When a first worker cannot start, what it
+        left with."""
         try:
             while not self._stopping:
                 self._fill()
@@ -121,8 +123,8 @@ class Supervisor:
                 continue
             if self._stopping:  # the terminal told everyone
                 continue
-            if slot.starts == 1 and worker.exitcode == _STARTUP_FAILURE:
-                self._status, self._stopping = _STARTUP_FAILURE, True
+            if slot.starts == 1 and worker.exitcode in _STARTUP_FAILURES:
+                self._status, self._stopping = worker.exitcode, True
                 continue
             self._replace(slot, worker)
 
@@ -159,7 +161,8 @@ def run(settings: Settings) -> None:
         from goodcert.serve import exposition, server
         from goodcert.serve.metrics import Metrics
 
-        listener = server.config(settings, None).bind_socket()
+        # The certificate only for the line in the log; workers speak TLS themselves.
+        listener = server.config(settings, None, ssl_certfile=settings.tls_certificate).bind_socket()
         restarts = Metrics(CollectorRegistry()).worker_restarts
 
         def ended(pid: int | None) -> None:
@@ -207,4 +210,8 @@ def work(settings: Settings, listener: socket) -> None:
     from goodcert.serve import server
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    server.run(settings, listener)
+    try:
+        server.run(settings, listener)
+    except SettingsError as error:
+        log.error("%s", error)
+        sys.exit(2)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from goodcert.serve import batching, journal
 from goodcert.serve.batching import Run
 
+_TRACED = ("/certify", "/infer")
 _PASSED_ON = ("traceparent", "tracestate")
 
 
@@ -29,10 +30,10 @@ class Traces:
         self._tracer = provider.get_tracer("goodcert")
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
-        """`app` with a span around every certify request, below the caller's if there is a `traceparent`."""
+        """`app` with a span around every request for certificates, below the one that `traceparent` names."""
 
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or not scope["path"].endswith("/certify"):
+            if scope["type"] != "http" or not scope["path"].endswith(_TRACED):
                 await app(scope, receive, send)
                 return
             with self._tracer.start_as_current_span(

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve.deadline import timeout_seconds
-from goodcert.serve.errors import NotReady, NotSupported, ProtocolRefused, ServeError
+from goodcert.serve.errors import NotReady, NotSupported, ProtocolRefused, ServeError, ShuttingDown
 from goodcert.serve.problems import headers_of
 from goodcert.serve.protocol import admin, bodies, descriptions
 from goodcert.serve.protocol.answers import Encoded, encode
@@ -188,6 +188,8 @@ def _about_server(service: Service, parts: list[str]) -> dict[str, Any]:
         case ["health", "live"]:
             return {"live": True}
         case ["health", "ready"]:
+            if service.lifecycle.stopping:
+                raise ShuttingDown
             if not service.repository.ready():
                 raise NotReady
             return {"ready": True}
