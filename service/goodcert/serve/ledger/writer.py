@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve import timestamp
@@ -30,6 +30,11 @@ CHECKPOINT_ROWS = 1000
 CHECKPOINT_SECONDS = 60
 KEPT = timedelta(hours=24)
 """How long an answer is kept for its idempotency key."""
+
+# Made once: putting a statement together costs more than running it.
+_HEAD = select(head.c.seq, head.c.digest).with_for_update()
+_INSERT = insert(certificates)
+_MOVE = update(head).values(seq=bindparam("seq"), digest=bindparam("digest"))
 
 _MOST = 1024
 """The most requests whose certificates share a transaction."""
@@ -212,7 +217,7 @@ def _keep(connection: Connection, link: Link, signer: Signer | None, *, base: bo
 
 def _lock(connection: Connection) -> Link:
     """The last link, held until the transaction ends: by its row in PostgreSQL, by BEGIN IMMEDIATE in SQLite."""
-    return Link(*connection.execute(select(head.c.seq, head.c.digest).with_for_update()).one())
+    return Link(*connection.execute(_HEAD).one())
 
 
 def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, Any]]) -> Link:
@@ -222,8 +227,8 @@ def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, An
         link = link.then(text)
         rows.append(row_of(link, body, text))
     if rows:
-        connection.execute(insert(certificates), rows)
-        connection.execute(update(head).values(seq=link.seq, digest=link.digest))
+        connection.execute(_INSERT, rows)
+        connection.execute(_MOVE, link._asdict())
     return link
 
 
