@@ -248,25 +248,27 @@ def row_of(link: Link, body: Mapping[str, Any], text: bytes) -> dict[str, Any]:
 
 def _claim(connection: Connection, entries: Sequence[_Entry]) -> list[Stored | None]:
     """Keep the answers of keys that are new; for the others, what was answered before, None for the rest."""
-    named = {entry.name: entry for entry in reversed(entries) if entry.name and entry.answer}
-    if not named:
+    first = {entry.name: entry for entry in reversed(entries) if entry.name and entry.answer}
+    if not first:
         return [None] * len(entries)
     connection.execute(delete(answers).where(answers.c.made_at < now_text(-KEPT)))
-    known = _known(connection, list(named))
+    known = _known(connection, list(first))
+    fresh = {name: entry.answer for name, entry in first.items() if name not in known and entry.answer}
+    _keep_answers(connection, fresh)
+    kept = known | fresh
+
+    def before(entry: _Entry) -> Stored | None:
+        is_new = entry.name is None or (entry.name in fresh and entry is first[entry.name])
+        return None if is_new or entry.name is None else kept[entry.name]
+
+    return [before(entry) for entry in entries]
+
+
+def _keep_answers(connection: Connection, fresh: Mapping[Name, Stored]) -> None:
     made_at = now_text()
-    fresh = [
-        {**name._asdict(), "fingerprint": e.answer.fingerprint, "media_type": e.answer.media_type,
-         "content": e.answer.content, "made_at": made_at}
-        for name, e in named.items() if name not in known and e.answer
-    ]  # fmt: skip
-    if fresh:
-        connection.execute(insert(answers), fresh)
-    # Of several with one key in this very batch the first is kept, and answers the others.
-    kept = known | {name: entry.answer for name, entry in named.items() if entry.answer and name not in known}
-    return [
-        kept[entry.name] if entry.name in known or (entry.name and named[entry.name] is not entry) else None
-        for entry in entries
-    ]  # fmt: skip
+    rows = [{**name._asdict(), **answer._asdict(), "made_at": made_at} for name, answer in fresh.items()]
+    if rows:
+        connection.execute(insert(answers), rows)
 
 
 def _known(connection: Connection, names: list[Name]) -> dict[Name, Stored]:
