@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, tuple_, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve import timestamp
@@ -30,6 +30,11 @@ CHECKPOINT_ROWS = 1000
 CHECKPOINT_SECONDS = 60
 KEPT = timedelta(hours=24)
 """How long an answer is kept for its idempotency key."""
+
+# Made once: putting a statement together costs more than running it.
+_HEAD = select(head.c.seq, head.c.digest).with_for_update()
+_INSERT = insert(certificates)
+_MOVE = update(head).values(seq=bindparam("seq"), digest=bindparam("digest"))
 
 _MOST = 1024
 """The most requests whose certificates share a transaction."""
@@ -212,7 +217,7 @@ def _keep(connection: Connection, link: Link, signer: Signer | None, *, base: bo
 
 def _lock(connection: Connection) -> Link:
     """The last link, held until the transaction ends: by its row in PostgreSQL, by BEGIN IMMEDIATE in SQLite."""
-    return Link(*connection.execute(select(head.c.seq, head.c.digest).with_for_update()).one())
+    return Link(*connection.execute(_HEAD).one())
 
 
 def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, Any]]) -> Link:
@@ -222,8 +227,8 @@ def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, An
         link = link.then(text)
         rows.append(row_of(link, body, text))
     if rows:
-        connection.execute(insert(certificates), rows)
-        connection.execute(update(head).values(seq=link.seq, digest=link.digest))
+        connection.execute(_INSERT, rows)
+        connection.execute(_MOVE, link._asdict())
     return link
 
 
@@ -243,25 +248,27 @@ def row_of(link: Link, body: Mapping[str, Any], text: bytes) -> dict[str, Any]:
 
 def _claim(connection: Connection, entries: Sequence[_Entry]) -> list[Stored | None]:
     """Keep the answers of keys that are new; for the others, what was answered before, None for the rest."""
-    named = {entry.name: entry for entry in reversed(entries) if entry.name and entry.answer}
-    if not named:
+    first = {entry.name: entry for entry in reversed(entries) if entry.name and entry.answer}
+    if not first:
         return [None] * len(entries)
     connection.execute(delete(answers).where(answers.c.made_at < now_text(-KEPT)))
-    known = _known(connection, list(named))
+    known = _known(connection, list(first))
+    fresh = {name: entry.answer for name, entry in first.items() if name not in known and entry.answer}
+    _keep_answers(connection, fresh)
+    kept = known | fresh
+
+    def before(entry: _Entry) -> Stored | None:
+        is_new = entry.name is None or (entry.name in fresh and entry is first[entry.name])
+        return None if is_new or entry.name is None else kept[entry.name]
+
+    return [before(entry) for entry in entries]
+
+
+def _keep_answers(connection: Connection, fresh: Mapping[Name, Stored]) -> None:
     made_at = now_text()
-    fresh = [
-        {**name._asdict(), "fingerprint": e.answer.fingerprint, "media_type": e.answer.media_type,
-         "content": e.answer.content, "made_at": made_at}
-        for name, e in named.items() if name not in known and e.answer
-    ]  # fmt: skip
-    if fresh:
-        connection.execute(insert(answers), fresh)
-    # Of several with one key in this very batch the first is kept, and answers the others.
-    kept = known | {name: entry.answer for name, entry in named.items() if entry.answer and name not in known}
-    return [
-        kept[entry.name] if entry.name in known or (entry.name and named[entry.name] is not entry) else None
-        for entry in entries
-    ]  # fmt: skip
+    rows = [{**name._asdict(), **answer._asdict(), "made_at": made_at} for name, answer in fresh.items()]
+    if rows:
+        connection.execute(insert(answers), rows)
 
 
 def _known(connection: Connection, names: list[Name]) -> dict[Name, Stored]:
