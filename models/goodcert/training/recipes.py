@@ -77,9 +77,12 @@ class Recipe:
     def recorded_as(self, record: Mapping[str, Any]) -> bool:
         """Whether `record`, read from JSON, is of this recipe. Settings younger than the record had their
         defaults when it was written."""
-        defaults = {field.name: field.default for field in fields(self)}
-        mine = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {**defaults, **record} == mine
+        defaults = _as_json({field.name: field.default for field in fields(self)})
+        return {**defaults, **record} == _as_json(asdict(self))
+
+
+def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 # --- every method of the paper ------------------------------------------------------------------------
