@@ -53,7 +53,7 @@ def test_prood_joins_its_discriminator_with_a_classifier_that_keeps_its_answers(
     net = train(prood, data, tmp_path / "prood", CPU).eval()
     path = export.export(net, prood, images, tmp_path / "model.onnx", classifier)
     logits = served(path, images)
-    expected = log_posterior(classifier(pixels(images)), net(pixels(images))).detach()
+    expected = log_posterior(classifier(pixels(images)), net(pixels(images)) + prood.shift).detach()
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     assert (logits.argmax(axis=1) == classifier(pixels(images)).argmax(dim=1).numpy()).all()
     model = artifact.read(path)

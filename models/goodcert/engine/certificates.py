@@ -39,15 +39,18 @@ class Certificates:
         """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""
         return np.asarray(~(self.margins < 0).any(axis=2))
 
-    def sound(self) -> NDArray[np.bool_]:
-        """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1, and the predicted class is one that
-        can win. Always true, or the engine is broken and nothing it says may be believed. NaN is never sound."""
+    def in_order(self) -> NDArray[np.bool_]:
+        """(N,): whether 1/K <= lower bound <= confidence <= upper bound <= 1. NaN is not in order."""
         lowest = 1 / self.margins.shape[-1]
-        loses = (self.margins[np.arange(len(self.index)), self.index] < 0).any(axis=1)
         return np.asarray(
-            ~loses
-            & (lowest <= self.confidence_lower_bound)
+            (lowest <= self.confidence_lower_bound)
             & (self.confidence_lower_bound <= self.confidence)
             & (self.confidence <= self.confidence_upper_bound)
             & (self.confidence_upper_bound <= 1)
         )
+
+    def sound(self) -> NDArray[np.bool_]:
+        """(N,): whether the numbers are in order, and the predicted class is one that can win. Always true, or the
+        engine is broken and nothing it says may be believed."""
+        loses = (self.margins[np.arange(len(self.index)), self.index] < 0).any(axis=1)
+        return np.asarray(~loses & self.in_order())

@@ -55,4 +55,8 @@ def table(results: Results) -> str:
 
 
 def _short(value: object) -> str:
-    return "/".join(f"{v:.4g}" for v in value) if isinstance(value, list | tuple) else str(value)
+    return "/".join(map(_rounded, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _rounded(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -129,7 +129,7 @@ def require_order(measured: Measured) -> None:
     for name, certificates in [("in-distribution", measured.inside), *measured.outside.items()]:
         clean, bound = certificates.confidence, certificates.confidence_upper_bound
         found = measured.attacked.get(name)
-        holds = certificates.sound()
+        holds = certificates.in_order()
         if found is not None:
             at = sample(clean, len(found))
             holds[at] &= (clean[at] <= found) & (found <= bound[at])

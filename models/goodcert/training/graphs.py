@@ -1,5 +1,8 @@
 """From what a method trained to the one graph that is deployed."""
 
+from copy import deepcopy
+
+import torch
 from torch import Tensor, nn
 
 from goodcert.bounds.graph import Graph, Node
@@ -21,8 +24,19 @@ def deployed(net: nn.Module, recipe: Recipe, classifier: nn.Module | None = None
     if recipe.method == "ProoD":
         if classifier is None:
             raise ValueError(f"{recipe.name}: a discriminator alone, expected the classifier of {recipe.base!r}")
-        return join(_graph(classifier, recipe), _graph(net, recipe), len(recipe.labels))
+        return join(_graph(classifier, recipe), _graph(_shifted(net, recipe.shift), recipe), len(recipe.labels))
     return _graph(net, recipe)
+
+
+def _shifted(net: nn.Module, by: float) -> nn.Module:
+    """A copy whose log-odds are higher (Meinke, Bitterwolf, Hein, NeurIPS 2022: the bias shift Delta)."""
+    shifted = deepcopy(net)
+    last = list(shifted.children())[-1]
+    if not isinstance(last, nn.Linear):
+        raise TypeError(f"got {type(last).__name__}, expected nn.Linear as the last layer of a discriminator")
+    with torch.no_grad():
+        last.bias += by
+    return shifted
 
 
 def _graph(net: nn.Module, recipe: Recipe) -> Graph:

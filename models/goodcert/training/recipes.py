@@ -29,6 +29,8 @@ class Recipe:
     the two mixtures of CCU. clip_ball: whether the balls of training stay in [0, 1]. flips, auto_augment: of the
     in-distribution, beside random crops; augment_policy: which AutoAugment. base: the recipe whose network this
     one starts from, or for ProoD the one whose classifier the discriminator is joined with; "" for none.
+    shift: of ProoD, added to the log-odds once the discriminator is trained: the paper's Delta, with its value. It
+    gives the in-distribution back the confidence that bounds cost it.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Recipe:
     auto_augment: bool = False
     augment_policy: Literal["cifar10", "svhn", "imagenet"] = "cifar10"
     base: str = ""
+    shift: float = 3.0
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
