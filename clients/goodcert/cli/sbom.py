@@ -1,5 +1,5 @@
-"""`goodcert sbom`: the software bill of materials of this installation, CycloneDX 1.6 in JSON: goodcert and all that
-it, with its extras, needs and that is installed beside it. Tools for its development are not in it."""
+"""`goodcert sbom`: the software bill of materials of this installation, CycloneDX 1.6 in JSON: goodcert, and what
+it needs, with its extras, as far as that is installed. Tools for its development are not in it."""
 
 import argparse
 from collections import defaultdict
