@@ -70,7 +70,8 @@ def _is_installed(name: str) -> bool:
 
 def _component(name: str) -> Component:
     about = distribution(name)
-    licence = about.metadata.get("License-Expression") or about.metadata.get("License") or ""
+    told = [about.metadata.get_all(field) or [""] for field in ("License-Expression", "License")]
+    licence = told[0][0] or told[1][0]
     return Component(
         type=ComponentType.APPLICATION if name == ROOT else ComponentType.LIBRARY,
         name=name,
