@@ -1,5 +1,5 @@
-"""Run the tests that load, break and attack the service, and write docs/reliability.md from what they found. Arguments
-go to pytest. Where one of them fails nothing is written, and the status is 1."""
+"""Run the tests that load, break and attack the service, and write docs/reliability.md from what they found.
+Arguments go to pytest. Where one of them fails nothing is written, and the status is 1."""
 
 import os
 import re
@@ -19,22 +19,29 @@ SECTIONS = {
     "Load held, faults survived": (
         "tests/promises/test_endurance.py",
         "tests/promises/test_ending.py::test_sigterm_under_load_loses_nothing_that_was_accepted",
-        "tests/promises/test_workers.py::"
-        "test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_double_count",
+        (
+            "tests/promises/test_workers.py::"
+            "test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_double_count"
+        ),
         "tests/promises/test_replacement.py",
-        "tests/promises/test_ledger.py::"
-        "test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there",
-        "tests/promises/test_ledger.py::"
-        "test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back",
+        (
+            "tests/promises/test_ledger.py::"
+            "test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there"
+        ),
+        (
+            "tests/promises/test_ledger.py::"
+            "test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back"
+        ),
     ),
     "An engine that breaks its word": ("tests/serve/test_unsound.py",),
     "Hostile images": (
-        "tests/serve/test_hostile_images.py::"
-        "test_a_hostile_image_gets_a_certificate_or_a_refusal_and_harms_nobody",
+        (
+            "tests/serve/test_hostile_images.py::"
+            "test_a_hostile_image_gets_a_certificate_or_a_refusal_and_harms_nobody"
+        ),
     ),
     "Hostile model files": (
-        "tests/engine/test_quarantine.py::"
-        "test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit",
+        ("tests/engine/test_quarantine.py::test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit"),
     ),
     "Slow, malformed and invented HTTP": (
         "tests/serve/test_connections.py::TestSlowness",
@@ -42,7 +49,7 @@ SECTIONS = {
         "tests/serve/test_connections.py::TestFraming",
         "tests/serve/test_surface.py",
     ),
-}  # fmt: skip
+}
 
 
 class Case(NamedTuple):
@@ -108,9 +115,10 @@ def page(arguments: Sequence[str]) -> str:
     return f"""<!-- Measured and written by scripts/reliability.py. -->
 # Reliability
 
-On {began.date()} {count} tests loaded, broke and attacked the service, as it is started where its processes matter, in
-{minutes:.0f} minutes on {machine}; Python {sys.version.split()[0]}. All of them passed: nothing was lost, no answer was
-wrong, and no answer was a fault of the service. `scripts/reliability.py` repeats it and writes this page, or fails.
+On {began.date()} {count} tests loaded, broke and attacked the service in {minutes:.0f} minutes, on
+{machine}, Python {sys.version.split()[0]}.
+All of them passed: nothing that was accepted was lost, and no answer was wrong. `scripts/reliability.py` repeats
+it and writes this page, or fails.
 
 {sections}"""
 
