@@ -69,7 +69,8 @@ def run(tests: Sequence[str], arguments: Sequence[str]) -> list[Case]:
     """Raises CalledProcessError where a test fails."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "--slow", f"--junitxml={report}", *arguments, *tests]
+        options = ["--slow", "-o", "junit_family=xunit1", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", *options, *arguments, *tests]
         subprocess.run(command, check=True, cwd=ROOT)
         return list(cases(ElementTree.parse(report)))  # noqa: S314  pytest wrote it
 
