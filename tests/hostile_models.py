@@ -34,12 +34,13 @@ Nodes = Sequence[onnx.NodeProto]
 @dataclass(frozen=True)
 class Hostile:
     """make: the bytes of the file. culprit: what the reason must say, a regular expression. sidecar: its bytes, or
-    None where there is none."""
+    None where there is none. family: what it is counted under."""
 
     name: str
     make: Callable[[], bytes]
     culprit: str
     sidecar: bytes | None = None
+    family: str = ""
 
 
 def good() -> bytes:
@@ -757,18 +758,28 @@ def _twice() -> bytes:
     return before(made)
 
 
+TABLES = {
+    "files": FILES, "metadata": SAYINGS, "control flow": CONTROL, "randomness": RANDOM, "weights": WEIGHTS,
+    "bombs": BOMBS, "coupled batches": COUPLED, "nonsense": NONSENSE,
+}  # fmt: skip
+
+
 def hostile() -> Iterator[Hostile]:
     """Every kind, by a name of its own."""
-    for table in (FILES, SAYINGS, CONTROL, RANDOM, WEIGHTS, BOMBS, COUPLED, NONSENSE):
+    for family, table in TABLES.items():
         for name, (make, culprit) in table.items():
-            yield Hostile(name, make, culprit)
+            yield Hostile(name, make, culprit, family=family)
     for name, (make, culprit, sidecar) in SIDECARS.items():
-        yield Hostile(name, make, culprit, sidecar)
+        yield Hostile(name, make, culprit, sidecar, "sidecars")
     for name, (change, culprit) in GRAPHS.items():
-        yield Hostile(name, partial(changed, change), culprit)
+        yield Hostile(name, partial(changed, change), culprit, family="graphs")
     for kind in KINDS:
-        yield Hostile(f"images of {kind}", partial(_input_type, TensorProto.DataType.Value(kind)), "x")
+        make = partial(_input_type, TensorProto.DataType.Value(kind))
+        yield Hostile(f"images of {kind}", make, "x", family="types of images")
     for name, (shape, culprit) in SHAPES.items():
-        yield Hostile(name, lambda shape=shape: model(shape=shape).SerializeToString(), culprit)
+        yield Hostile(
+            name, lambda shape=shape: model(shape=shape).SerializeToString(), culprit, family="shapes of images"
+        )
     for op, attributes in _OTHER_OPERATORS.items():
-        yield Hostile(f"the operator {op}", partial(before, node(op, ["x"], **attributes)), op)
+        make = partial(before, node(op, ["x"], **attributes))
+        yield Hostile(f"the operator {op}", make, op, family="operators")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -129,6 +130,14 @@ class Callers:
             self.stop.set()
             for thread in threads:
                 thread.join()
+
+    @property
+    def found(self) -> str:
+        """What came of it, in a sentence."""
+        statuses = Counter(self.asked.values())
+        broken = statuses.pop(0, 0)
+        told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+        return f"{len(self.asked)} requests: {told}, {broken} broken off"
 
     def wait_for(self, count: int) -> None:
         """Until so many more were answered."""

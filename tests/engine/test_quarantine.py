@@ -3,7 +3,7 @@
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_a_good_model_is_accepted_with_its_metadata_inside_or_beside_it(quaranti
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit(
-    quarantine: Quarantine, kind: Hostile
+    quarantine: Quarantine, kind: Hostile, record_property: Callable[[str, object], None]
 ) -> None:
     reason = refusal(quarantine, kind.make(), kind.sidecar)
     assert re.search(kind.culprit, reason), reason
@@ -52,6 +52,7 @@ def test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit(
     assert len(reason) <= MOST_REASON + len("...")
     assert "processor time" not in reason  # none needs the clock to be refused
     assert "could not be examined" not in reason  # nor an error that nobody foresaw
+    record_property("family", kind.family)
 
 
 def test_after_all_of_them_the_same_process_accepts_a_good_one(quarantine: Quarantine) -> None:

@@ -36,24 +36,24 @@ def address() -> Iterator[str]:
     """Where `goodcert serve` listens, started as a user starts it and stopped as a supervisor stops it."""
     command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
-        watchdog = threading.Timer(LONGEST_SECONDS, service.kill)
-        watchdog.start()
         try:
             yield from _listening(service)
-            assert service.wait() == 0
+            assert service.wait(LONGEST_SECONDS) == 0
         finally:
-            watchdog.cancel()
             service.kill()
 
 
 def _listening(service: subprocess.Popen[str]) -> Iterator[str]:
     assert service.stderr
+    watchdog = threading.Timer(LONGEST_SECONDS, service.kill)  # for the start alone: the tests take what they take
+    watchdog.start()
     address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
+    watchdog.cancel()
     drain = threading.Thread(target=service.stderr.read)  # so that a talkative service never blocks
     drain.start()
     yield address
     service.terminate()
-    drain.join()
+    drain.join(LONGEST_SECONDS)
 
 
 @pytest.fixture(scope="session")

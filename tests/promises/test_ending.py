@@ -1,6 +1,7 @@
 """SIGTERM under load: readiness says so first, whatever was taken is answered, and the end is in time."""
 
 import signal
+from collections.abc import Callable
 from time import monotonic
 
 from serving import Callers, images, is_ready, serving
@@ -8,7 +9,9 @@ from serving import Callers, images, is_ready, serving
 GRACE_SECONDS = 20
 
 
-def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
+def test_sigterm_under_load_loses_nothing_that_was_accepted(
+    record_property: Callable[[str, object], None],
+) -> None:
     flags = ["--threads", "1", "--access-log", "true", "--drain-ms", "400", "--grace-ms", f"{GRACE_SECONDS}000"]
     with serving(*flags) as served:
         served.line(is_ready)
@@ -30,6 +33,7 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted() -> None:
     lost = {identity: status for identity, status in taken.items() if callers.asked.get(identity) != status}
     assert lost == {}
     assert set(taken.values()) <= {200, 503}
+    record_property("found", f"8 callers, {callers.found}; {len(taken)} were accepted, {len(lost)} of them lost")
     assert callers.closed
     assert all(callers.closed)
 

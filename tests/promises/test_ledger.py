@@ -123,13 +123,17 @@ def recorded(url: str) -> set[bytes]:
         return set(connection.execute(select(certificates.c.body)).scalars())
 
 
-def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there(url: str) -> None:
+def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there(
+    url: str, record_property: Callable[[str, object], None]
+) -> None:
     with serving("--ledger-url", url) as (address, service), Load(address) as load:
         load.wait_for(answers=200)
         service.send_signal(signal.SIGKILL)
         service.wait()
     with existing(url).begin() as connection:
         found = audit(connection, None)
+    missing = len(set(load.answers) - recorded(url))
+    record_property("found", f"8 callers, {len(load.answers)} certificates received, {missing} of them missing")
     assert found.faults == []
     assert found.last >= len(load.answers) >= 200
     assert set(load.answers) <= recorded(url)
@@ -166,7 +170,9 @@ def test_one_idempotency_key_at_two_services_at_once_makes_one_certificate(url: 
         assert audit(connection, None)[:2] == (1, 1)
 
 
-def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(server: Postgres) -> None:
+def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(
+    server: Postgres, record_property: Callable[[str, object], None]
+) -> None:
     url = server.database()
     with serving("--ledger-url", url) as (address, _):
         with Load(address) as load:
@@ -178,6 +184,8 @@ def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(se
                 server.start()
             load.wait_for(answers=len(load.answers) + 50)
         refused = httpx.get(f"{address}/health/ready").status_code
+    told = f"8 callers, {len(load.answers)} certificates received, {len(load.refused)} refused"
+    record_property("found", f"{told}, {len(set(load.answers) - recorded(url))} missing")
     assert refused == 200
     assert set(load.answers) <= recorded(url)
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from serving import Callers, Served, images, is_ready, said, serving
@@ -25,7 +26,9 @@ def counted(served: Served, pattern: str) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if re.match(pattern, line))
 
 
-def test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_double_count() -> None:
+def test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_double_count(
+    record_property: Callable[[str, object], None],
+) -> None:
     with serving("--workers", "2", "--threads", "1") as served:
         served.line(lambda _: len(set(ready_workers(served))) == 2)
         first, second = ready_workers(served)
@@ -39,6 +42,7 @@ def test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_doub
             callers.wait_for(50)
         assert_right(callers)
         assert_counted_once(served, callers)
+        record_property("found", f"8 callers, 2 workers killed, {callers.found}, 0 wrong")
         assert counted(served, "goodcert_worker_restarts_total") == 2
         served.process.send_signal(signal.SIGTERM)
         assert served.end() == 0

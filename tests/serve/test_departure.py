@@ -126,9 +126,12 @@ def encode_flat(encode, value):
         "limit=x",
         "cursor=-1",
         "verdict=good",
+        "verdict=",
         "since=yesterday",
+        "since=",
         "colour=red",
         "model=%00",
+        "model=",
         "limit=1&limit=2",
     ],
 )

@@ -1,5 +1,7 @@
 """Whatever is uploaded, the answer is a certificate or a refusal, and the next image gets the same as ever."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,18 +26,21 @@ def numbers(answer):
 
 @pytest.mark.parametrize("family", hostile_images.FAMILIES)
 def test_a_hostile_image_gets_a_certificate_or_a_refusal_and_harms_nobody(
-    start, tmp_path, write_model, good, family
+    start, tmp_path, write_model, good, family, record_property
 ):
     write_model(tmp_path / "models", resize="area", color="rgb")
     with start() as service:
-        expected = numbers(service.certify(good))
+        expected, statuses = numbers(service.certify(good)), Counter()
         for number, (name, data) in enumerate(hostile_images.FAMILIES[family]()):
             answer = service.certify(data, timeout=SECONDS)
+            statuses[answer.status_code] += 1
             if answer.status_code != 200:
                 assert (400 <= answer.status_code < 500, answer.json()["code"] in REFUSALS) == (True, True), name
             if number % 20 == 0:
                 assert numbers(service.certify(good)) == expected, name
         assert numbers(service.certify(good)) == expected
+    told = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
+    record_property("found", f"{statuses.total()} images: {told}")
 
 
 def test_in_a_form_the_good_images_among_hostile_ones_get_their_numbers(service, good):

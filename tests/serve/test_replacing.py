@@ -123,12 +123,16 @@ def test_unloading_frees_the_engine_without_the_garbage_collector(tmp_path, writ
             await repository.unload("tiny")
             assert engine_() is None
 
+    before = set(threading.enumerate())
     gc.disable()
     try:
         asyncio.run(story())
+        started = [thread for thread in threading.enumerate() if thread not in before]
+        for thread in started:
+            thread.join(30)
+        assert not [thread for thread in started if thread.is_alive()]
     finally:
         gc.enable()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("engine")]
 
 
 def test_what_was_unloaded_stays_so_until_it_is_loaded(tmp_path, write_model, opened):

@@ -27,6 +27,7 @@ VERBS = {
     "bench": Verb("measure what the guarantee costs, or try to break it", "train"),
     "ledger": Verb("check, prune or export the ledger of a service", "ledger"),
     "signing-keys": Verb("make and list the keys that sign certificates", "sign"),
+    "sbom": Verb("print the software bill of materials of this installation", "sbom"),
     "inspect": Verb("say whether a model file can be bounded, and why not", "engine"),
 }
 

@@ -3,15 +3,15 @@
 from goodcert.serve.errors import BadTimeout
 
 HEADER = "X-Request-Timeout-Ms"
-_DIGITS = 9
-"""More would be eleven days and longer."""
+LONGEST_MS = 999_999_999
+"""Eleven days: more digits are no time that anybody means."""
 
 
 def parse_timeout(text: bytes | None, most_ms: int) -> float:
     """Seconds from the header's milliseconds, `most_ms` where there is none. Raises BadTimeout."""
     if text is None:
         return most_ms / 1000
-    if not (text.isdigit() and len(text) <= _DIGITS):  # of bytes: ASCII digits only
+    if not (text.isdigit() and len(text) <= len(str(LONGEST_MS))):  # of bytes: ASCII digits only
         raise BadTimeout
     return timeout_seconds(int(text), most_ms)
 

@@ -17,7 +17,7 @@ from goodcert.artifact import sidecar
 MODEL = "model.onnx"
 _PARTS = (MODEL, sidecar.NAME)
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII)
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
@@ -85,7 +85,7 @@ def read(place: Place, most_bytes: int) -> Files:
 
 
 def _require_proper(place: Place) -> None:
-    if not _NAME.fullmatch(place.name):
+    if not NAME.fullmatch(place.name):
         raise ValueError(
             f"got the name {place.name!r}, expected lower-case letters, digits, dots, dashes and underscores"
         )

@@ -6,22 +6,23 @@ from typing import NamedTuple
 
 from goodcert.serve import timestamp
 from goodcert.serve.errors import BadFilter
+from goodcert.serve.files import NAME
 from goodcert.serve.verdict import Verdict
 
 MOST = 1000
 WHOLE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 _NAMES = frozenset({"model", "verdict", "since", "cursor", "limit"})
-_VERDICTS = ("", *(verdict.value for verdict in Verdict))
+_VERDICTS = frozenset({None, *(verdict.value for verdict in Verdict)})
 
 
 class Filter(NamedTuple):
-    """Which certificates are wanted; "" and None are no restriction. since: as `issued_at` has it. before: only
+    """Which certificates are wanted; None is no restriction. since: as `issued_at` has it. before: only
     those with a lower number. limit: at most so many."""
 
-    model: str = ""
-    verdict: str = ""
-    since: str = ""
+    model: str | None = None
+    verdict: str | None = None
+    since: str | None = None
     before: int | None = None
     limit: int = 100
 
@@ -29,14 +30,14 @@ class Filter(NamedTuple):
 def parse_filter(items: Sequence[tuple[str, str]]) -> Filter:
     """Raises BadFilter."""
     given = dict(items)
-    verdict, limit = given.get("verdict", ""), _whole(given.get("limit", "100"))
-    if len(given) < len(items) or given.keys() - _NAMES or verdict not in _VERDICTS or limit > MOST:
+    if len(given) < len(items) or given.keys() - _NAMES:
         raise BadFilter
-    model = given.get("model", "")
-    if not model.isprintable():  # PostgreSQL has no text with a NUL in it
+    model, verdict, limit = given.get("model"), given.get("verdict"), _whole(given.get("limit", "100"))
+    if (model is not None and not NAME.fullmatch(model)) or verdict not in _VERDICTS or limit > MOST:
         raise BadFilter
+    since = _time(given["since"]) if "since" in given else None
     before = _whole(given["cursor"]) if "cursor" in given else None
-    return Filter(model, verdict, _time(given.get("since", "")), before, limit)
+    return Filter(model, verdict, since, before, limit)
 
 
 def _whole(text: str) -> int:
@@ -47,6 +48,6 @@ def _whole(text: str) -> int:
 
 def _time(text: str) -> str:
     try:
-        return timestamp.parse(text) if text else ""
+        return timestamp.parse(text)
     except ValueError as error:
         raise BadFilter from error

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from goodcert.serve import schemas
 from goodcert.serve.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.files import NAME
 from goodcert.serve.filter import MOST, WHOLE, parse_filter
 from goodcert.serve.query import JOSE, asks_for_signature
 from goodcert.serve.service import service_of
@@ -15,10 +16,10 @@ from goodcert.serve.verdict import Verdict
 router = APIRouter()
 
 _FILTERS = {
-    "model": {"type": "string"},
+    "model": {"type": "string", "pattern": f"^{NAME.pattern}$"},
     "verdict": {"type": "string", "enum": [verdict.value for verdict in Verdict]},
     "since": {"type": "string", "format": "date-time"},
-    "cursor": {"type": "string", "pattern": WHOLE.pattern},
+    "cursor": {"type": "string", "pattern": f"^{WHOLE.pattern}$"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST},
 }
 _SIGNED = {"name": "signed", "in": "query", "schema": {"type": "string", "enum": ["true", "false"]}}
@@ -47,7 +48,7 @@ async def list_certificates(request: Request) -> Response:
 
 @router.get(
     "/v1/certificates/{id}",
-    responses=schemas.ok(schemas.CertificateBody),
+    responses=schemas.ok(schemas.CertificateBody, signed=True),
     openapi_extra={"parameters": [_SIGNED]},
 )
 async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002  the name on the wire
@@ -62,7 +63,7 @@ async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002
     return Response(body, media_type="application/json") if signer is None else jose(signer.certificate(body))
 
 
-@router.get("/v1/ledger/checkpoint", responses={200: {"content": {JOSE: {}}}})
+@router.get("/v1/ledger/checkpoint", responses={200: {"content": schemas.TOKEN}, **schemas.PROBLEM})
 async def show_checkpoint(request: Request) -> Response:
     """The newest signed checkpoint, for keeping elsewhere."""
     found = await service_of(request).departure.ledger.look(lambda reader: reader.checkpoint())

@@ -14,6 +14,7 @@ from goodcert.serve import schemas
 from goodcert.serve.asking import PRIORITIES, PRIORITY, Asked, asked
 from goodcert.serve.batching import BULK_SHARE
 from goodcert.serve.deadline import HEADER as TIMEOUT
+from goodcert.serve.deadline import LONGEST_MS
 from goodcert.serve.departure import Reply
 from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.forms import FORM, PART, RAW, images_of, read_body
@@ -32,6 +33,7 @@ _FORM = {
         "additionalProperties": False,
     }
 }
+_EPSILON = r"^(0*1(\.0*)?|0*\.[0-9]+|0+(\.[0-9]*)?)$"
 _CERTIFY: dict[str, Any] = {
     "parameters": [
         {
@@ -39,7 +41,7 @@ _CERTIFY: dict[str, Any] = {
             "in": "query",
             "required": False,
             "description": "Radius of the ball: one plain decimal in [0, 1]; by default the model's.",
-            "schema": {"type": "string", "pattern": r"^([0-9]+\.?[0-9]*|\.[0-9]+)$", "example": "0.3"},
+            "schema": {"type": "string", "pattern": _EPSILON, "maxLength": 64, "example": "0.3"},
         },
         {
             "name": "method",
@@ -71,7 +73,7 @@ _CERTIFY: dict[str, Any] = {
             "required": False,
             "description": "Milliseconds that the request may take; at most, and by default, what the service "
             "allows. What is not answered by then is 504, and never reaches the engine if it still waits.",
-            "schema": {"type": "integer", "minimum": 1},
+            "schema": {"type": "integer", "minimum": 1, "maximum": LONGEST_MS},
         },
         {
             "name": PRIORITY,
@@ -87,7 +89,7 @@ _CERTIFY: dict[str, Any] = {
             "required": False,
             "description": "For a request that may be sent again: its answer is kept for 24 hours, and given to "
             "every request with this key and the same bytes.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
         },
     ],
     "requestBody": {
@@ -97,7 +99,9 @@ _CERTIFY: dict[str, Any] = {
     },
 }
 _CERTIFIED = schemas.ok(
-    schemas.CertificateBody | schemas.CertificatesBody, "A certificate for an image, a list of them for a form"
+    schemas.CertificateBody | schemas.CertificatesBody,
+    "A certificate for an image, a list of them for a form",
+    signed=True,
 )
 
 

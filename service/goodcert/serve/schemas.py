@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from goodcert.serve import timestamp
 from goodcert.serve.certify import Certificate
+from goodcert.serve.query import JOSE
 from goodcert.serve.repository import Refused, Repository, ServedModel
 from goodcert.serve.verdict import Verdict
 
@@ -207,9 +208,13 @@ PROBLEM: Responses = {
 }
 
 
-def ok(model: Any, description: str = "Success") -> Responses:
-    """How a path answers, for the documentation."""
-    return {200: {"model": model, "description": description}, **PROBLEM}
+TOKEN: dict[str, Any] = {JOSE: {"schema": {"type": "string", "description": "A compact JSON Web Signature"}}}
+
+
+def ok(model: Any, description: str = "Success", signed: bool = False) -> Responses:
+    """How a path answers, for the documentation. signed: it may be a JSON Web Signature, too."""
+    token = {"content": TOKEN} if signed else {}
+    return {200: {"model": model, "description": description, **token}, **PROBLEM}
 
 
 def certificate_body(certificate: Certificate) -> dict[str, Any]:

@@ -1,0 +1,21 @@
+"""The HTTP surface of a running service against its own OpenAPI, by schemathesis."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+SEED = 1
+
+
+def attack(address: str, examples: int) -> "subprocess.CompletedProcess[str]":
+    """Every path, so many examples each, and sequences of them; ends with status 0 where nothing was found.
+
+    The service must have a model that takes images of any size.
+    """
+    settings = ["--no-color", f"--config-file={TESTS / 'schemathesis.toml'}"]
+    wanted = [f"{address}/openapi.json", f"--max-examples={examples}", f"--seed={SEED}"]
+    command = [sys.executable, "-m", "schemathesis.cli", *settings, "run", *wanted]
+    told = os.environ | {"PYTHONPATH": str(TESTS)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=told)
