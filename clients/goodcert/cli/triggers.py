@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve import settings
 from goodcert.serve.ledger.database import existing
-from goodcert.serve.ledger.outbox import Dead, Outbox
+from goodcert.serve.ledger.outbox import Outbox
 from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.triggers.receiver import Receiver
 from goodcert.serve.triggers.trigger import read_secrets
@@ -77,7 +77,7 @@ def _list(_: argparse.Namespace, chosen: Settings, outbox: Outbox) -> None:
         waiting = outbox.waiting(name)
         states = [
             f"{waiting.letters} waiting" + (f" since {waiting.oldest}" if waiting.oldest else ""),
-            f"{len(outbox.dead(name))} dead",
+            f"{outbox.count_dead(name)} dead",
             "disabled by 410" if outbox.is_disabled(name) else "",
             "" if name in known else "not in the settings",
         ]
@@ -90,22 +90,21 @@ def _dead(options: argparse.Namespace, _: Settings, outbox: Outbox) -> None:
 
 
 def _resend(options: argparse.Namespace, _: Settings, outbox: Outbox) -> None:
-    letters = _chosen(outbox.dead(options.trigger), options.ids)
-    for name in {letter.trigger for letter in letters} | {options.trigger} - {None}:
-        outbox.enable(name)
-    print(f"{outbox.resend([letter.id for letter in letters], datetime.now(UTC))} webhooks are due again")
+    found = outbox.resend(options.trigger, options.ids, datetime.now(UTC))
+    print(f"{found} webhooks are due again")
+    _miss(options.ids, found)
 
 
 def _drop(options: argparse.Namespace, _: Settings, outbox: Outbox) -> None:
-    letters = _chosen(outbox.dead(options.trigger), options.ids)
-    print(f"{outbox.drop([letter.id for letter in letters])} webhooks forgotten")
+    found = outbox.drop(options.trigger, options.ids)
+    print(f"{found} webhooks forgotten")
+    _miss(options.ids, found)
 
 
-def _chosen(letters: Sequence[Dead], ids: Sequence[str]) -> list[Dead]:
-    """Raises ValueError for an id that is none of a dead letter."""
-    if unknown := set(ids) - {letter.id for letter in letters}:
-        raise ValueError(f"{', '.join(sorted(unknown))}: there is no such dead letter")
-    return [letter for letter in letters if not ids or letter.id in ids]
+def _miss(ids: Sequence[str], found: int) -> None:
+    """Raises ValueError if some of the ids were none of dead letters."""
+    if found < len(set(ids)):
+        raise ValueError(f"{len(set(ids)) - found} of the ids are no dead letters that were asked for")
 
 
 def _listen(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ counts the attempt: nobody else takes it meanwhile, and if the taker dies it is 
 is dead: it waits for a person.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -108,23 +108,31 @@ class Outbox:
             names = connection.execute(select(_c.trigger).union(select(disabled.c.trigger))).scalars()
             return sorted(names)
 
-    def dead(self, trigger: str | None = None) -> list[Dead]:
+    def dead(self, trigger: str | None = None) -> Iterator[Dead]:
         """Oldest first."""
-        query = select(_c.id, _c.trigger, _c.raised_at, _c.reason, _c.payload).where(_c.reason.is_not(None))
-        if trigger is not None:
-            query = query.where(_c.trigger == trigger)
+        query = select(_c.id, _c.trigger, _c.raised_at, _c.reason, _c.payload).where(_dead(trigger))
         with self._reads.begin() as connection:
-            return [Dead(*row) for row in connection.execute(query.order_by(_c.raised_at))]
+            for row in connection.execution_options(yield_per=16).execute(query.order_by(_c.raised_at)):
+                yield Dead(*row)
 
-    def resend(self, ids: Sequence[str], now: datetime) -> int:
-        """Dead letters are due again, and as new; how many."""
-        again = update(outbox).where(_c.id.in_(ids), _c.reason.is_not(None))
-        return self._change(again.values(reason=None, attempts=0, due_at=text_of(now)))
+    def count_dead(self, trigger: str) -> int:
+        with self._reads.begin() as connection:
+            return connection.execute(select(func.count()).select_from(outbox).where(_dead(trigger))).scalar_one()
 
-    def drop(self, ids: Sequence[str]) -> int:
-        """Forget dead letters; how many."""
+    def resend(self, trigger: str | None, ids: Sequence[str], now: datetime) -> int:
+        """Dead letters are due again, and as new, and their triggers enabled; how many. Without ids all."""
+        names = select(_c.trigger).where(_dead(trigger, ids))
+        again = update(outbox).where(_dead(trigger, ids))
         with self._writes.begin() as connection:
-            return connection.execute(delete(outbox).where(_c.id.in_(ids), _c.reason.is_not(None))).rowcount
+            connection.execute(
+                delete(disabled).where(disabled.c.trigger.in_(names) | (disabled.c.trigger == trigger))
+            )
+            return connection.execute(again.values(reason=None, attempts=0, due_at=text_of(now))).rowcount
+
+    def drop(self, trigger: str | None, ids: Sequence[str]) -> int:
+        """Forget dead letters; how many. Without ids all."""
+        with self._writes.begin() as connection:
+            return connection.execute(delete(outbox).where(_dead(trigger, ids))).rowcount
 
     def disable(self, trigger: str, now: datetime) -> None:
         with self._writes.begin() as connection:
@@ -151,6 +159,12 @@ class Outbox:
 
 def _open(trigger: str) -> ColumnElement[bool]:
     return (_c.trigger == trigger) & _c.reason.is_(None)
+
+
+def _dead(trigger: str | None, ids: Sequence[str] = ()) -> ColumnElement[bool]:
+    """trigger: None for all; so are no ids."""
+    wanted = [_c.trigger == trigger] * (trigger is not None) + [_c.id.in_(ids)] * bool(ids)
+    return and_(_c.reason.is_not(None), *wanted)
 
 
 def _held(letter: Letter) -> Update:

@@ -1,4 +1,4 @@
-"""The other end: takes webhooks, checks their signatures, and hands them on. For trying triggers, not for the world."""
+"""The other end: takes webhooks, checks their signatures, and hands them on. For trying, not for the world."""
 
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,7 +30,7 @@ class Receiver(ThreadingHTTPServer):
 
 
 def _is_genuine(webhook: Webhook, headers: dict[str, str], body: bytes) -> bool:
-    """Whether it was signed within the last five minutes; ValueError is what the library says of broken headers."""
+    """Whether it was signed within the last five minutes. Of broken headers the library says ValueError."""
     try:
         webhook.verify(body, headers, json_parse=False)
     except (WebhookVerificationError, ValueError):
