@@ -15,6 +15,7 @@ from sqlalchemy import (
     CursorResult,
     Engine,
     Update,
+    and_,
     delete,
     func,
     insert,
