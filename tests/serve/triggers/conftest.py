@@ -23,7 +23,7 @@ def trigger(**changes):
 
 
 class Inbox:
-    """What a receiver got, in order, as (id, payload); `answers` are the statuses to come, 204 when there is none."""
+    """What a receiver got, as (id, payload); `answers` are the statuses to come, 204 when there is none."""
 
     def __init__(self):
         self.got, self.answers = [], []
