@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from serve.triggers.conftest import SECRET, Inbox, receiving
-from serving import CERTIFY, Served, images, serving
+from serving import CERTIFY, Served, images, is_ready, serving
 
 PNG = {"Content-Type": "image/png"}
 REJECTED = images(1)[0]
@@ -108,6 +108,7 @@ def test_killed_in_the_middle_of_delivering_nothing_is_missing(tmp_path: Path, p
 def test_several_workers_share_one_outbox_and_deliver_each_webhook_once(tmp_path: Path, port: int) -> None:
     config, inbox = configured(tmp_path, port, image="true"), Inbox()
     with receiving(inbox, port), serving("--config", config, "--workers", "2") as served:
+        served.line(is_ready)
         ids = certify(served, 40)
         inbox.wait_for(40)
         assert served.ask("/health/ready")[0] == 200
