@@ -108,7 +108,7 @@ def test_killed_in_the_middle_of_delivering_nothing_is_missing(tmp_path: Path, p
 def test_several_workers_share_one_outbox_and_deliver_each_webhook_once(tmp_path: Path, port: int) -> None:
     config, inbox = configured(tmp_path, port, image="true"), Inbox()
     with receiving(inbox, port), serving("--config", config, "--workers", "2") as served:
-        served.line(is_ready)
+        served.line(lambda _: len({line["pid"] for line in served.lines if is_ready(line)}) == 2)
         ids = certify(served, 40)
         inbox.wait_for(40)
         assert served.ask("/health/ready")[0] == 200
