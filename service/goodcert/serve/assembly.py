@@ -1,6 +1,7 @@
 """The parts of the application that the settings choose; what is off is not even imported."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from goodcert.serve.traces import Traces
     from goodcert.serve.triggers.event import Event
     from goodcert.serve.triggers.watch import Watch
+
+log = logging.getLogger("goodcert.serve")
 
 
 def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, traces: "Traces | None") -> Loader:
@@ -103,6 +106,13 @@ async def _triggers(settings: Settings, ledger: "Ledger", metrics: Metrics) -> "
 
     async with delivering(settings, ledger, metrics):
         yield Watch(settings.triggers)
+
+
+def warn_of_strangers(settings: Settings, models: Container[str]) -> None:
+    """Triggers of models that are not there: they may come later, and they may be misspelt."""
+    for trigger in settings.triggers:
+        if trigger.model is not None and trigger.model not in models:
+            log.warning("trigger %s: no model is called %s so far", trigger.name, trigger.model)
 
 
 async def _open(ledger: "Ledger", settings: Settings) -> None:

@@ -78,10 +78,11 @@ def test_what_the_ledger_does_not_record_can_still_raise(triggered, url, png):
     assert len(found) == (told["verdict"].startswith("out"))
 
 
-def test_a_rule_that_is_not_met_raises_nothing(triggered, url, png):
+def test_a_rule_that_is_not_met_raises_nothing_and_a_model_that_is_not_there_is_told(triggered, url, png, caplog):
     with triggered(model="other") as service:
         assert service.certify(png).status_code == 200
         assert service.metric("goodcert_triggers_raised_total", trigger="person") is None
+    assert "trigger person: no model is called other so far" in caplog.text
     assert kept(url) == []
 
 
