@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from goodcert.cli import main as cli
 from goodcert.serve.ledger.database import connect, migrate
-from goodcert.serve.ledger.outbox import Outbox, put
+from goodcert.serve.ledger.outbox import End, Outbox, put
 from goodcert.serve.triggers.event import event
 from serve.triggers.conftest import SECRET
 
@@ -41,8 +41,7 @@ def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
         put(connection, [event("certificate.matched", name, {}, None) for name in ["person"] * 3 + ["gone"]])
     outbox = Outbox(writes, connect(url))
     now = datetime.now(UTC) + timedelta(seconds=1)
-    for letter in outbox.take("person", now, timedelta(hours=1), 2):
-        outbox.bury(letter, "500")
+    outbox.settle(End(letter, reason="500") for letter in outbox.take("person", now, timedelta(hours=1), 2))
     yield outbox
     outbox.close()
 

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
 from goodcert.serve.ledger.database import connect, migrate
-from goodcert.serve.ledger.outbox import Outbox, put
+from goodcert.serve.ledger.outbox import End, Outbox, put
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.writer import Writer
 from goodcert.serve.metrics import Metrics
@@ -87,7 +87,7 @@ class Office:
     def __init__(self, outbox, receiver, clock, policy=POLICY, **changes):
         self.registry = CollectorRegistry()
         self.courier = Courier(
-            trigger(**changes), outbox, receiver.post, policy, Metrics(self.registry), clock, chance=lambda: 0.0
+            trigger(**changes), outbox, receiver.post, policy, Metrics(self.registry), None, clock, lambda: 0.0
         )
 
     def round(self):
@@ -253,9 +253,10 @@ def test_a_process_that_comes_too_late_changes_nothing(outbox, raise_events, clo
     (late,) = outbox.take("person", clock(), lease, 8)
     clock.turn(seconds=2)
     (held,) = outbox.take("person", clock(), lease, 8)
-    assert not outbox.postpone(late, clock() + timedelta(days=1))
-    assert not outbox.bury(late, "late")
-    assert outbox.postpone(held, clock())
+    outbox.settle([End(late, due=clock() + timedelta(days=1)), End(late, reason="late")])
+    assert list(outbox.dead()) == []
+    clock.turn(seconds=2)
+    assert [letter.id for letter in outbox.take("person", clock(), lease, 8)] == [held.id]
 
 
 def test_at_the_end_of_the_service_what_is_under_way_is_given_back_at_once(outbox, raise_events, clock):

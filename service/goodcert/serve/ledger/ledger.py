@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -42,6 +43,11 @@ class Ledger:
     ) -> Stored | None:
         """As `Writer.append`."""
         return await self._writer.append(bodies, name, answer, events)
+
+    @property
+    def thread(self) -> Executor:
+        """In which everything is written."""
+        return self._writer.thread
 
     def outbox(self, on_raised: OnRaised) -> Outbox:
         """For whoever delivers what triggers raise, and closes it; `on_raised` is told of what comes into it."""

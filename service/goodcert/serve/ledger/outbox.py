@@ -39,6 +39,14 @@ class Letter(NamedTuple):
     attempt: int
 
 
+class End(NamedTuple):
+    """How an attempt ended: received, or due again, or dead for a reason."""
+
+    letter: Letter
+    due: datetime | None = None
+    reason: str | None = None
+
+
 class Waiting(NamedTuple):
     """What is not delivered. oldest: when it was raised. next_due: when one may be taken, in or out of hand."""
 
@@ -80,18 +88,16 @@ class Outbox:
                 connection.execute(taken.values(due_at=text_of(now + lease), attempts=_c.attempts + 1))
         return [Letter(row.id, row.payload, row.attempts + 1) for row in rows]
 
-    def delivered(self, letter: Letter) -> None:
-        """Forget it, whoever holds it by now: it was received."""
+    def settle(self, ends: Iterable[End]) -> None:
+        """What was received is forgotten, whoever holds it by now; what somebody else took meanwhile is theirs."""
         with self._writes.begin() as connection:
-            connection.execute(delete(outbox).where(_c.id == letter.id))
-
-    def postpone(self, letter: Letter, due: datetime) -> bool:
-        """False if somebody else has taken it meanwhile."""
-        return self._change(_held(letter).values(due_at=text_of(due))) > 0
-
-    def bury(self, letter: Letter, reason: str) -> bool:
-        """No more attempts. False if somebody else has taken it meanwhile."""
-        return self._change(_held(letter).values(reason=reason)) > 0
+            for letter, due, reason in ends:
+                if due is None and reason is None:
+                    connection.execute(delete(outbox).where(_c.id == letter.id))
+                elif due is None:
+                    connection.execute(_held(letter).values(reason=reason))
+                else:
+                    connection.execute(_held(letter).values(due_at=text_of(due)))
 
     def bury_due(self, trigger: str, now: datetime, reason: str) -> int:
         """All that is due and in nobody's hand; how many."""

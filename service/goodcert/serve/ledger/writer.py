@@ -94,11 +94,11 @@ class Writer:
         self._fault = ""
         self._checkpoint: tuple[int, float] | None = None
         self._idle = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
     async def open(self) -> None:
         """Make the tables. Raises LedgerUnavailable; every append tries again."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._attempt, [])
+        await asyncio.get_running_loop().run_in_executor(self.thread, self._attempt, [])
 
     async def append(
         self,
@@ -127,14 +127,14 @@ class Writer:
             self._idle.clear()
             await self._idle.wait()
         if self._migrated and self._signer is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+            await asyncio.get_running_loop().run_in_executor(self.thread, self._close)
+        self.thread.shutdown()
         self._engine.dispose()
 
     def _start(self) -> None:
         entries, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         if entries:
-            self._thread.submit(self._run, entries, asyncio.get_running_loop())
+            self.thread.submit(self._run, entries, asyncio.get_running_loop())
         else:
             self._running = False
             self._idle.set()

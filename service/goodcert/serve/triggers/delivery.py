@@ -10,14 +10,17 @@ import logging
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 from standardwebhooks import Webhook
 
 from goodcert.serve.ledger.ledger import Ledger
-from goodcert.serve.ledger.outbox import Letter, Outbox
+from goodcert.serve.ledger.outbox import End, Letter, Outbox
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.triggers.event import Event
@@ -27,7 +30,7 @@ from goodcert.serve.triggers.trigger import Trigger
 log = logging.getLogger("goodcert.serve")
 
 GONE = 410
-AT_ONCE = 8
+AT_ONCE = 16
 """The most attempts for one trigger at a time, in a process."""
 LOOK_SECONDS = 5.0
 """How often the outbox is looked at for what other processes raised, or left behind."""
@@ -35,6 +38,7 @@ LONGEST_WAIT = timedelta(hours=1)
 
 Post = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
 """As `Target.post`."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def _now() -> datetime:
 
 
 class Courier:
-    """Delivers what one trigger raised. post: of its target. now, chance: the time, and a number in [0, 1)."""
+    """Delivers what one trigger raised. post: of its target. thread: for what changes the outbox.
+    now, chance: the time, and a number in [0, 1)."""
 
     def __init__(
         self,
@@ -68,13 +73,14 @@ class Courier:
         post: Post,
         policy: Policy,
         metrics: Metrics,
+        thread: Executor | None = None,
         now: Callable[[], datetime] = _now,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = trigger.name
         self._signers = [Webhook(secret) for secret in trigger.secrets()]
         self._outbox, self._post, self._policy, self._metrics = outbox, post, policy, metrics
-        self._now, self._chance = now, chance
+        self._thread, self._now, self._chance = thread, now, chance
         self._woken = asyncio.Event()
         self._fault = ""
         self._started = False
@@ -103,17 +109,35 @@ class Courier:
     async def round(self) -> int:
         """One attempt for each of some letters that are due; how many. Raises SQLAlchemyError or OSError."""
         if not self._started:
-            await asyncio.to_thread(self._outbox.enable, self.name)
+            await self._write(self._outbox.enable, self.name)
             self._started = True
         if await asyncio.to_thread(self._outbox.is_disabled, self.name):
-            self._died(await asyncio.to_thread(self._outbox.bury_due, self.name, self._now(), "disabled"))
+            self._died(await self._write(self._outbox.bury_due, self.name, self._now(), "disabled"))
             return 0
-        lease = 2 * self._policy.timeout
-        letters = await asyncio.to_thread(self._outbox.take, self.name, self._now(), lease, AT_ONCE)
-        ends = await asyncio.gather(*map(self._attempt, letters), return_exceptions=True)
-        for fault in filter(None, ends):
-            raise fault
+        letters = await self._write(self._outbox.take, self.name, self._now(), 2 * self._policy.timeout, AT_ONCE)
+        await self._attempt_all(letters)
         return len(letters)
+
+    async def _attempt_all(self, letters: Sequence[Letter]) -> None:
+        """What has no end yet when the service ends is due at once, for somebody else."""
+        ends = {letter.id: End(letter, due=self._now()) for letter in letters}
+
+        async def attempt(letter: Letter) -> None:
+            ends[letter.id] = await self._attempt(letter)
+
+        try:
+            for fault in filter(None, await asyncio.gather(*map(attempt, letters), return_exceptions=True)):
+                raise fault
+        finally:
+            if letters:
+                await self._write(self._outbox.settle, list(ends.values()))
+        if any(end.reason == str(GONE) for end in ends.values()):
+            await self._write(self._outbox.disable, self.name, self._now())
+        self._died(sum(end.reason is not None for end in ends.values()))
+
+    async def _write(self, change: Callable[..., T], *about: Any) -> T:
+        """In the thread that writes certificates: two that write SQLite at once would wait for each other."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(change, *about))
 
     async def _look(self) -> float:
         """Show how much waits; the seconds until there is something to do."""
@@ -124,19 +148,14 @@ class Courier:
         self._metrics.trigger_outbox_oldest[self.name,].set(max(0, oldest))
         return min(LOOK_SECONDS, max(0, -_since(now, waiting.next_due))) if waiting.next_due else LOOK_SECONDS
 
-    async def _attempt(self, letter: Letter) -> None:
+    async def _attempt(self, letter: Letter) -> End:
         try:
             async with asyncio.timeout(self._policy.timeout.total_seconds()):
-                answer = await self._post(self._headers(letter), letter.payload)
+                return self._answered(letter, await self._post(self._headers(letter), letter.payload))
         except TimeoutError:
-            await self._failed(letter, "timeout")
+            return self._failed(letter, "timeout")
         except DeliveryFailed as error:
-            await self._failed(letter, str(error))
-        except asyncio.CancelledError:  # the service ends: somebody else may go on at once
-            await asyncio.to_thread(self._outbox.postpone, letter, self._now())
-            raise
-        else:
-            await self._answered(letter, answer)
+            return self._failed(letter, str(error))
 
     def _headers(self, letter: Letter) -> dict[str, str]:
         """Signed anew for each attempt: receivers refuse what is older than some minutes."""
@@ -150,27 +169,20 @@ class Courier:
             "webhook-signature": " ".join(signer.sign(letter.id, now, text) for signer in self._signers),
         }
 
-    async def _answered(self, letter: Letter, answer: Answer) -> None:
-        if 200 <= answer.status < 300:
-            await asyncio.to_thread(self._outbox.delivered, letter)
-            self._metrics.triggers_delivered[self.name,].inc()
-            self._say("")
-        elif answer.status == GONE:
-            await asyncio.to_thread(self._outbox.disable, self.name, self._now())
-            await self._failed(letter, "410", is_last=True)
-        else:
-            await self._failed(letter, str(answer.status), timedelta(seconds=answer.retry_after))
+    def _answered(self, letter: Letter, answer: Answer) -> End:
+        if not 200 <= answer.status < 300:
+            return self._failed(letter, str(answer.status), timedelta(seconds=answer.retry_after))
+        self._metrics.triggers_delivered[self.name,].inc()
+        self._say("")
+        return End(letter)
 
-    async def _failed(
-        self, letter: Letter, reason: str, at_least: timedelta = timedelta(), *, is_last: bool = False
-    ) -> None:
+    def _failed(self, letter: Letter, reason: str, at_least: timedelta = timedelta()) -> End:
         self._metrics.triggers_failed[self.name,].inc()
         self._say(reason)
-        if is_last or letter.attempt >= self._policy.attempts:
-            self._died(await asyncio.to_thread(self._outbox.bury, letter, reason))
-            return
+        if reason == str(GONE) or letter.attempt >= self._policy.attempts:
+            return End(letter, reason=reason)
         wait = max(self._policy.wait(letter.attempt, self._chance()), min(at_least, LONGEST_WAIT))
-        await asyncio.to_thread(self._outbox.postpone, letter, self._now() + wait)
+        return End(letter, due=self._now() + wait)
 
     def _died(self, letters: int) -> None:
         if letters:
@@ -208,7 +220,7 @@ async def delivering(settings: Settings, ledger: Ledger, metrics: Metrics) -> As
         timedelta(milliseconds=settings.trigger_timeout_ms),
     )
     for trigger in settings.triggers:
-        couriers[trigger.name] = Courier(trigger, outbox, _target(trigger).post, policy, metrics)
+        couriers[trigger.name] = Courier(trigger, outbox, _target(trigger).post, policy, metrics, ledger.thread)
     tasks = [asyncio.create_task(courier.run()) for courier in couriers.values()]
     try:
         yield
