@@ -32,7 +32,15 @@ def test_the_readme_opens_with_the_two_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/certificates.md", "docs/ledger.md", "docs/security.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/certificates.md",
+        "docs/ledger.md",
+        "docs/security.md",
+        "docs/triggers.md",
+    ],
 )
 def test_every_path_that_a_page_links_to_exists(page: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ VERBS = {
     "evaluate": Verb("measure a model file and write its card", "train"),
     "bench": Verb("measure what the guarantee costs, or try to break it", "train"),
     "ledger": Verb("check, prune or export the ledger of a service", "ledger"),
+    "triggers": Verb("list, re-send and receive what triggers raised", "triggers"),
     "signing-keys": Verb("make and list the keys that sign certificates", "sign"),
     "sbom": Verb("print the software bill of materials of this installation", "sbom"),
     "inspect": Verb("say whether a model file can be bounded, and why not", "engine"),

@@ -9,7 +9,10 @@ from goodcert.serve import settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, field in settings.Settings.model_fields.items():
-        if name != "api_keys":  # a key on a command line can be read by everyone on the machine
+        if name not in (
+            "api_keys",
+            "triggers",
+        ):  # a key or secret on a command line can be read by everyone on the machine
             flag = "--" + name.replace("_", "-")
             parser.add_argument(flag, default=argparse.SUPPRESS, metavar="X", help=field.description)
 

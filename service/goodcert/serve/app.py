@@ -113,6 +113,7 @@ def _lifespan(
         repository = await asyncio.to_thread(Repository.open, assembly.models_folder(settings), loader)
         vitals = Vitals(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
+        assembly.warn_of_strangers(settings, repository.names)
         exposition = Exposition(metrics.registry, vitals.refresh)
         callers = Callers()
         async with assembly.departure(settings, metrics) as departure:

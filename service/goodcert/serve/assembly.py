@@ -1,6 +1,7 @@
 """The parts of the application that the settings choose; what is off is not even imported."""
 
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from goodcert.serve.ledger.ledger import Ledger
     from goodcert.serve.signing import Signer
     from goodcert.serve.traces import Traces
+    from goodcert.serve.triggers.event import Event
+    from goodcert.serve.triggers.watch import Watch
+
+log = logging.getLogger("goodcert.serve")
 
 
 def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, traces: "Traces | None") -> Loader:
@@ -78,12 +83,36 @@ async def departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Depar
         return
     from goodcert.serve.ledger.ledger import Ledger
 
+    def lost(certificates: int, events: "Sequence[Event]") -> None:
+        metrics.record_loss(certificates, [event.trigger for event in events])
+
     ledger = Ledger(settings.ledger_url.get_secret_value(), signer, metrics.record_commit)
     try:
         await _open(ledger, settings)
-        yield Departure(settings, ledger, signer, metrics.ledger_lost.inc)
+        async with _triggers(settings, ledger, metrics) as watch:
+            yield Departure(settings, ledger, signer, lost, watch)
     finally:
         await ledger.close()
+
+
+@asynccontextmanager
+async def _triggers(settings: Settings, ledger: "Ledger", metrics: Metrics) -> "AsyncIterator[Watch | None]":
+    """What looks for triggers, beside the tasks that deliver what they raise. Raises SettingsError."""
+    if not settings.triggers:
+        yield None
+        return
+    from goodcert.serve.triggers.delivery import delivering
+    from goodcert.serve.triggers.watch import Watch
+
+    async with delivering(settings, ledger, metrics):
+        yield Watch(settings.triggers)
+
+
+def warn_of_strangers(settings: Settings, models: Container[str]) -> None:
+    """Triggers of models that are not there: they may come later, and they may be misspelt."""
+    for trigger in settings.triggers:
+        if trigger.model is not None and trigger.model not in models:
+            log.warning("trigger %s: no model is called %s so far", trigger.name, trigger.model)
 
 
 async def _open(ledger: "Ledger", settings: Settings) -> None:

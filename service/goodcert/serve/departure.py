@@ -16,21 +16,22 @@ from goodcert.serve.errors import (
 from goodcert.serve.idempotency import Name, Once, Stored
 from goodcert.serve.query import JOSE
 from goodcert.serve.settings import Settings
-from goodcert.serve.verdict import Verdict
+from goodcert.serve.verdict import ACCEPTED
 
 if TYPE_CHECKING:  # what is off is not even imported
     from goodcert.serve.ledger.ledger import Ledger
     from goodcert.serve.signing import Signer
-
-ACCEPTED = frozenset({Verdict.IN_DISTRIBUTION.value, Verdict.IN_DISTRIBUTION_CERTIFIED.value})
+    from goodcert.serve.triggers.event import Event
+    from goodcert.serve.triggers.watch import Watch
 
 
 class Reply(NamedTuple):
-    """An answer on its way out, with the bodies of the certificates in it."""
+    """An answer on its way out, with the bodies of the certificates in it, and the upload of each."""
 
     content: bytes
     media_type: str
     certificates: Sequence[Mapping[str, Any]] = ()
+    images: Sequence[bytes] = ()
 
 
 Make = Callable[[], Awaitable[Reply]]
@@ -41,32 +42,35 @@ class Seal(NamedTuple):
 
     signer: "Signer | None"
 
-    def one(self, body: Mapping[str, Any]) -> Reply:
+    def one(self, body: Mapping[str, Any], image: bytes) -> Reply:
         text = orjson.dumps(body)
         if self.signer is None:
-            return Reply(text, "application/json", (body,))
-        return Reply(self.signer.certificate(text).encode(), JOSE, (body,))
+            return Reply(text, "application/json", (body,), (image,))
+        return Reply(self.signer.certificate(text).encode(), JOSE, (body,), (image,))
 
-    def all(self, entries: Sequence[Mapping[str, Any]]) -> Reply:
-        """entries: certificates, or objects with an `error`."""
+    def all(self, entries: Sequence[Mapping[str, Any]], images: Sequence[bytes]) -> Reply:
+        """entries: certificates, or objects with an `error`, one for each of `images`."""
         bodies = [entry for entry in entries if "error" not in entry]
+        images = [image for image, entry in zip(images, entries, strict=True) if "error" not in entry]
         signer = self.signer
         if signer is not None:
             entries = [e if "error" in e else {"jws": signer.certificate(orjson.dumps(e))} for e in entries]
-        return Reply(orjson.dumps({"certificates": entries}), "application/json", bodies)
+        return Reply(orjson.dumps({"certificates": entries}), "application/json", bodies, images)
 
 
 class Departure:
-    """ledger, signer: None where they are off. on_lost: is told how many certificates leave unrecorded."""
+    """ledger, signer, watch: None where they are off. on_lost: is told how many certificates leave unrecorded,
+    and what triggers raised for them."""
 
     def __init__(
         self,
         settings: Settings,
         ledger: "Ledger | None" = None,
         signer: "Signer | None" = None,
-        on_lost: Callable[[int], object] = lambda _: None,
+        on_lost: "Callable[[int, Sequence[Event]], object]" = lambda _, __: None,
+        watch: "Watch | None" = None,
     ) -> None:
-        self._ledger, self._signer, self._on_lost = ledger, signer, on_lost
+        self._ledger, self._signer, self._on_lost, self._watch = ledger, signer, on_lost, watch
         self._all = settings.ledger_records == "all"
         self._serves = settings.ledger_on_failure == "serve"
         self._under_way: dict[Name, tuple[bytes, asyncio.Task[Reply]]] = {}
@@ -127,24 +131,30 @@ class Departure:
         if self._ledger is None:
             return reply
         bodies = [body for body in reply.certificates if self._all or body["verdict"] not in ACCEPTED]
-        if not bodies and once is None:
+        events = self._watch.raised(reply.certificates, reply.images) if self._watch else ()
+        if not bodies and not events and once is None:
             return reply
         answer = Stored(once.fingerprint, reply.media_type, reply.content) if once else None
         try:
-            stored = await self._append(bodies, once, answer, deadline)
+            stored = await self._append(bodies, once, answer, events, deadline)
         except LedgerUnavailable:
             if once is not None or not self._serves:
                 raise
-            self._on_lost(len(bodies))
+            self._on_lost(len(bodies), events)
             return reply
         return _replay(stored, once) if stored and once else reply
 
     async def _append(
-        self, bodies: Sequence[Mapping[str, Any]], once: Once | None, answer: Stored | None, deadline: float
+        self,
+        bodies: Sequence[Mapping[str, Any]],
+        once: Once | None,
+        answer: Stored | None,
+        events: "Sequence[Event]",
+        deadline: float,
     ) -> Stored | None:
         try:
             async with asyncio.timeout_at(deadline):
-                return await self.ledger.append(bodies, once.name if once else None, answer)
+                return await self.ledger.append(bodies, once.name if once else None, answer, events)
         except TimeoutError as error:
             raise LedgerUnavailable("not within the time of the request") from error
 

@@ -49,7 +49,7 @@ async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
 
         async def make() -> Reply:
             certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
-            return about.seal.one(certificate_body(certificate))
+            return about.seal.one(certificate_body(certificate), upload)
 
         return await service.departure.leave(make, about.once(upload), about.deadline)
 

@@ -1,6 +1,6 @@
 """Every metric of the service, declared in one object that is given its registry."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -116,6 +116,41 @@ class Metrics:
         self.ledger_seconds = self._one(
             Histogram, "goodcert_ledger_commit_seconds", "Seconds of a transaction.", buckets=_SECONDS
         )
+        self.triggers_raised = self._many(
+            Counter, "goodcert_triggers_raised_total", "What triggers raised, once it is recorded.", "trigger"
+        )
+        self.triggers_delivered = self._many(
+            Counter, "goodcert_triggers_delivered_total", "Webhooks that were received.", "trigger"
+        )
+        self.triggers_failed = self._many(
+            Counter, "goodcert_triggers_failed_total", "Attempts to deliver a webhook that failed.", "trigger"
+        )
+        self.triggers_dead = self._many(
+            Counter,
+            "goodcert_triggers_dead_total",
+            "Webhooks that became dead letters, after the last attempt or a 410.",
+            "trigger",
+        )
+        self.triggers_lost = self._many(
+            Counter,
+            "goodcert_triggers_lost_total",
+            "What triggers raised for certificates that were served although the ledger failed. Any is an alarm.",
+            "trigger",
+        )
+        self.trigger_outbox_items = self._many(
+            Gauge,
+            "goodcert_trigger_outbox_items",
+            "Webhooks that wait to be received, as the database has them; looked at every five seconds.",
+            "trigger",
+            multiprocess_mode="livemax",
+        )
+        self.trigger_outbox_oldest = self._many(
+            Gauge,
+            "goodcert_trigger_outbox_oldest_seconds",
+            "How long ago the oldest of them was raised.",
+            "trigger",
+            multiprocess_mode="livemax",
+        )
         self.unsound = self._one(
             Counter,
             "goodcert_unsound_total",
@@ -189,6 +224,12 @@ class Metrics:
         """A transaction of the ledger has succeeded."""
         self.ledger_recorded.inc(certificates)
         self.ledger_seconds.observe(seconds)
+
+    def record_loss(self, certificates: int, triggers: Iterable[str]) -> None:
+        """Certificates were served unrecorded, and what these triggers raised for them is lost."""
+        self.ledger_lost.inc(certificates)
+        for trigger in triggers:
+            self.triggers_lost[trigger,].inc()
 
     def record_answer(self, model: str, verdict: str, confidence: float, upper: float) -> None:
         """An image has its certificate."""

@@ -173,11 +173,11 @@ async def _certify(request: Request, name: str, version: str | None) -> Response
 async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> Reply:
     """A certificate for an image, a list of them for a form."""
     if about.media_type != FORM:
-        return about.seal.one(await _certify_one(service, body, about))
+        return about.seal.one(await _certify_one(service, body, about), body)
     images = await asyncio.to_thread(images_of, body, request.headers["content-type"])
     if len(images) > 1:
         about = about._replace(question=about.question._replace(priority="bulk"))
-    return about.seal.all(await _certify_each(service, images, about))
+    return about.seal.all(await _certify_each(service, images, about), images)
 
 
 async def _certify_one(service: Service, image: bytes, about: Asked) -> dict[str, Any]:

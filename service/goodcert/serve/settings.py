@@ -19,6 +19,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from goodcert.serve.triggers.trigger import Trigger
+
 PREFIX = "GOODCERT_"
 # Not the service's: the images for training and tests, and the key that the command line's client presents.
 FOREIGN = frozenset({"GOODCERT_DATA", "GOODCERT_API_KEY"})
@@ -147,6 +149,27 @@ class Settings(BaseSettings):
         description="What happens to a certificate that the ledger cannot record: refused with 503, or served and "
         "counted.",
     )
+    triggers: tuple[Trigger, ...] = Field(
+        (),
+        description="Rules whose webhooks call somebody, tables `[[triggers]]` of the TOML file ([triggers.md]"
+        "(triggers.md)); the variable takes JSON. They need `ledger_url` and `goodcert[triggers]`.",
+    )
+    trigger_attempts: int = Field(
+        20, ge=1, le=1000, description="Most attempts to deliver a webhook; after the last it is a dead letter."
+    )
+    trigger_retry_seconds: float = Field(
+        5,
+        gt=0,
+        le=3600,
+        description="Seconds after the first attempt; each wait is twice the one before, an hour at most, less up "
+        "to a half by chance.",
+    )
+    trigger_timeout_ms: int = Field(
+        10_000,
+        ge=1,
+        le=300_000,
+        description="Most milliseconds for an attempt, from resolving the name to the answer.",
+    )
     allow_anonymous: bool = Field(
         False, description="Listen on addresses other than loopback although no API key is configured."
     )
@@ -202,6 +225,24 @@ class Settings(BaseSettings):
         if wanted and not _has("opentelemetry.sdk"):
             raise ValueError("this needs OpenTelemetry, which is not installed: pip install 'goodcert[traces]'")
         return wanted
+
+    @field_validator("triggers")
+    @classmethod
+    def _told_apart(cls, triggers: tuple[Trigger, ...]) -> tuple[Trigger, ...]:
+        if len({trigger.name for trigger in triggers}) < len(triggers):
+            raise ValueError("expected a name of its own for each trigger")
+        if triggers and not (_has("standardwebhooks") and _has("h11")):
+            raise ValueError("this needs libraries that are not installed: pip install 'goodcert[triggers]'")
+        return triggers
+
+    @model_validator(mode="after")
+    def _triggers_are_kept(self) -> Self:
+        if self.triggers and self.ledger_url is None:
+            raise ValueError(
+                f"triggers: got {len(self.triggers)} without ledger_url; what they raise is kept in the ledger's "
+                "database until it is delivered, so set ledger_url"
+            )
+        return self
 
     @model_validator(mode="after")
     def _guarded(self) -> Self:
@@ -283,13 +324,18 @@ def _refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
         raise SettingsError(f"{name}: there is no such setting; the closest is {closest}")
 
 
+_SECRET = ("api_keys", "ledger_url", "triggers")
+
+
 def _sentence(fault: Any) -> str:
     """One line per fault; the value of a key is never shown, nor a URL that may hold a password."""
     name = ".".join(map(str, fault["loc"]))
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not name:
         return message
-    got = "something else" if name.startswith(("api_keys", "ledger_url")) else repr(fault["input"])
+    if fault["type"] == "extra_forbidden":
+        return f"{name}: there is no such setting"
+    got = "something else" if name.startswith(_SECRET) else repr(fault["input"])
     return f"{name}: got {got}; {message}"
 
 

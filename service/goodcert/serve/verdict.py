@@ -12,6 +12,9 @@ class Verdict(StrEnum):
     OUT_OF_DISTRIBUTION = "out_of_distribution"
 
 
+ACCEPTED = frozenset({Verdict.IN_DISTRIBUTION, Verdict.IN_DISTRIBUTION_CERTIFIED})
+
+
 def judge(lower: float, confidence: float, upper: float, possible: int, threshold: float) -> Verdict:
     """The verdict on a sound answer.
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,9 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.idempotency import Name, Stored
 from goodcert.serve.ledger.database import connect
+from goodcert.serve.ledger.outbox import Outbox
 from goodcert.serve.ledger.reader import Reader
-from goodcert.serve.ledger.writer import OnCommit, Writer
+from goodcert.serve.ledger.writer import OnCommit, OnRaised, Writer
 from goodcert.serve.signing import Signer
+from goodcert.serve.triggers.event import Event
 
 log = logging.getLogger("goodcert.serve")
 
@@ -23,6 +26,7 @@ class Ledger:
     """url: of the database. signer: for checkpoints. on_commit: as `Writer` has it. Raises SettingsError."""
 
     def __init__(self, url: str, signer: Signer | None, on_commit: OnCommit) -> None:
+        self._url = url
         self._writer = Writer(connect(url, writes=True), signer, on_commit)
         self._reader = Reader(connect(url))
 
@@ -31,10 +35,24 @@ class Ledger:
         await self._writer.open()
 
     async def append(
-        self, bodies: Sequence[Mapping[str, Any]], name: Name | None = None, answer: Stored | None = None
+        self,
+        bodies: Sequence[Mapping[str, Any]],
+        name: Name | None = None,
+        answer: Stored | None = None,
+        events: Sequence[Event] = (),
     ) -> Stored | None:
         """As `Writer.append`."""
-        return await self._writer.append(bodies, name, answer)
+        return await self._writer.append(bodies, name, answer, events)
+
+    @property
+    def thread(self) -> Executor:
+        """In which everything is written."""
+        return self._writer.thread
+
+    def outbox(self, on_raised: OnRaised) -> Outbox:
+        """For whoever delivers what triggers raise, and closes it; `on_raised` is told of what comes into it."""
+        self._writer.on_raised = on_raised
+        return Outbox(connect(self._url, writes=True), connect(self._url))
 
     async def look(self, question: Callable[[Reader], T]) -> T:
         """The answer of the reader, asked in a thread. Raises LedgerUnavailable."""

@@ -53,3 +53,26 @@ answers = Table(
     Column("made_at", Text, nullable=False, index=True),
 )
 """Answers to requests with an Idempotency-Key, by caller and key."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("trigger", Text, nullable=False),
+    Column("raised_at", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("due_at", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text),
+    Index("outbox_due", "trigger", "reason", "due_at"),
+)
+"""What triggers raised, until it is received. attempts: those that were begun. reason: why a letter is dead, null
+while it is not."""
+
+disabled = Table(
+    "disabled",
+    metadata,
+    Column("trigger", Text, primary_key=True),
+    Column("since", Text, nullable=False),
+)
+"""Triggers whose receiver answered 410."""

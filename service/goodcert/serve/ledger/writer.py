@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, tuple_, update
@@ -21,8 +21,10 @@ from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.idempotency import Name, Stored
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
 from goodcert.serve.ledger.database import in_place, migrate
+from goodcert.serve.ledger.outbox import put
 from goodcert.serve.ledger.tables import answers, certificates, checkpoints, head
 from goodcert.serve.signing import Signer
+from goodcert.serve.triggers.event import Event
 
 log = logging.getLogger("goodcert.serve")
 
@@ -43,6 +45,9 @@ _MOST = 1024
 OnCommit = Callable[[int, float], object]
 """Is told of a transaction: how many certificates it recorded, and the seconds it took."""
 
+OnRaised = Callable[[Sequence[Event]], object]
+"""Is told of what triggers raised, once it is recorded."""
+
 
 @dataclass(eq=False)
 class _Entry:
@@ -51,6 +56,7 @@ class _Entry:
     bodies: Sequence[Mapping[str, Any]]
     name: Name | None
     answer: Stored | None
+    events: Sequence[Event]
     future: asyncio.Future[Stored | None]
 
     def settle(self, result: Stored | LedgerUnavailable | None) -> None:
@@ -62,8 +68,17 @@ class _Entry:
             self.future.set_result(result)
 
 
+class _Done(NamedTuple):
+    """A transaction that succeeded."""
+
+    certificates: int
+    seconds: float
+    events: Sequence[Event]
+
+
 class Writer:
-    """Appends certificates to the ledger. on_commit: is told of every transaction, on the event loop.
+    """Appends certificates to the ledger. on_commit: is told of every transaction, on the event loop; so is
+    `on_raised`, if triggers raised something.
 
     Everything but `_commit` happens on the event loop, so nothing needs a lock.
     """
@@ -72,27 +87,33 @@ class Writer:
         self, engine: Engine, signer: Signer | None = None, on_commit: OnCommit = lambda _, __: None
     ) -> None:
         self._engine, self._signer, self._on_commit = engine, signer, on_commit
+        self.on_raised: OnRaised = lambda _: None
         self._waiting: list[_Entry] = []
         self._running = False
         self._migrated = False
         self._fault = ""
         self._checkpoint: tuple[int, float] | None = None
         self._idle = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
     async def open(self) -> None:
         """Make the tables. Raises LedgerUnavailable; every append tries again."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._attempt, [])
+        await asyncio.get_running_loop().run_in_executor(self.thread, self._attempt, [])
 
     async def append(
-        self, bodies: Sequence[Mapping[str, Any]], name: Name | None = None, answer: Stored | None = None
+        self,
+        bodies: Sequence[Mapping[str, Any]],
+        name: Name | None = None,
+        answer: Stored | None = None,
+        events: Sequence[Event] = (),
     ) -> Stored | None:
-        """Record certificates, as `schemas.CertificateBody` has them; returns when they are on the disk.
+        """Record certificates, as `schemas.CertificateBody` has them, and what triggers raised for them; returns
+        when they are on the disk.
 
         With `name` and `answer` the answer is kept for its idempotency key, unless another was first: then that
         one is returned, and nothing recorded. Raises LedgerUnavailable.
         """
-        entry = _Entry(bodies, name, answer, asyncio.get_running_loop().create_future())
+        entry = _Entry(bodies, name, answer, events, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         if not self._running:
             # As soon as the loop has run what is ready now: answers of one batch then share a transaction.
@@ -106,14 +127,14 @@ class Writer:
             self._idle.clear()
             await self._idle.wait()
         if self._migrated and self._signer is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
+            await asyncio.get_running_loop().run_in_executor(self.thread, self._close)
+        self.thread.shutdown()
         self._engine.dispose()
 
     def _start(self) -> None:
         entries, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         if entries:
-            self._thread.submit(self._run, entries, asyncio.get_running_loop())
+            self.thread.submit(self._run, entries, asyncio.get_running_loop())
         else:
             self._running = False
             self._idle.set()
@@ -122,12 +143,14 @@ class Writer:
         self,
         entries: list[_Entry],
         results: Sequence[Stored | LedgerUnavailable | None],
-        done: tuple[int, float] | None,
+        done: _Done | None,
     ) -> None:
         for entry, result in zip(entries, results, strict=True):
             entry.settle(result)
         if done is not None:
-            self._on_commit(*done)
+            self._on_commit(done.certificates, done.seconds)
+            if done.events:
+                self.on_raised(done.events)
         self._start()
 
     # --- in the thread ---
@@ -136,8 +159,9 @@ class Writer:
         started = perf_counter()
         try:
             results: Sequence[Stored | LedgerUnavailable | None] = self._attempt(entries)
-            recorded = sum(len(e.bodies) for e, found in zip(entries, results, strict=True) if found is None)
-            done: tuple[int, float] | None = recorded, perf_counter() - started
+            fresh = _fresh(entries, results)
+            events = [event for entry in fresh for event in entry.events]
+            done: _Done | None = _Done(sum(len(e.bodies) for e in fresh), perf_counter() - started, events)
         except LedgerUnavailable as error:
             results, done = [_again(error) for _ in entries], None
         loop.call_soon_threadsafe(self._finish, entries, results, done)
@@ -170,8 +194,9 @@ class Writer:
             with connection.begin():
                 link = _lock(connection)
                 results = _claim(connection, entries)
-                fresh = [entry for entry, found in zip(entries, results, strict=True) if found is None]
+                fresh = _fresh(entries, results)
                 link = _append(connection, link, [body for entry in fresh for body in entry.bodies])
+                put(connection, [event for entry in fresh for event in entry.events])
                 self._mark(connection, link)
             if not in_place(connection):
                 raise OSError("the file of the ledger was moved or deleted")
@@ -213,6 +238,11 @@ def _keep(connection: Connection, link: Link, signer: Signer | None, *, base: bo
     jws = sign_checkpoint(Checkpoint(link, base), made_at, signer) if signer else None
     row = {"seq": link.seq, "digest": link.digest, "made_at": made_at, "base": base, "jws": jws}
     connection.execute(insert(checkpoints), [row])
+
+
+def _fresh(entries: Sequence[_Entry], results: Sequence[object]) -> list[_Entry]:
+    """Those that were not answered before."""
+    return [entry for entry, found in zip(entries, results, strict=True) if found is None]
 
 
 def _lock(connection: Connection) -> Link:

@@ -32,7 +32,7 @@ async def infer(
     for start in range(0, len(images), at_once):
         chunk = images[start : start + at_once]
         rows += await _together(await _asks(service, model, chunk, start, question, deadline))
-    await _record(service, rows, deadline)
+    await _record(service, rows, images, deadline)
     return rows
 
 
@@ -98,14 +98,14 @@ async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
         tasks.clear()  # or an error would hold its task, this frame, and so the model
 
 
-async def _record(service: Service, rows: Sequence[Row], deadline: float) -> None:
+async def _record(service: Service, rows: Sequence[Row], images: Images, deadline: float) -> None:
     """The certificates of uploads are recorded like those of /v1, before anything is sent."""
     if not service.departure.records:
         return
     bodies = [certificate_body(row.certificate) for row in rows if row.certificate is not None]
 
     async def made() -> Reply:
-        return Reply(b"", "", bodies)
+        return Reply(b"", "", bodies, images if isinstance(images, list) else ())
 
     await service.departure.leave(made, None, deadline)
 
