@@ -35,7 +35,7 @@ def _shifted(net: nn.Module, by: float) -> nn.Module:
     if not isinstance(last, nn.Linear):
         raise TypeError(f"got {type(last).__name__}, expected nn.Linear as the last layer of a discriminator")
     with torch.no_grad():
-        last.bias += by
+        last.bias.add_(by)
     return shifted
 
 
