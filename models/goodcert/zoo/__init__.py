@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+DEFAULT = ("mnist-good100",)
+"""What is served where nothing is named: the small one, ready within seconds."""
+
 
 def folder() -> Path:
     """Where the shipped models lie; the default of the service's `models` setting."""

@@ -22,7 +22,6 @@ from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import Repository
 from goodcert.serve.routes import router
 from goodcert.serve.security import Security, keyring
 from goodcert.serve.service import Service
@@ -110,7 +109,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loader = assembly.loader(settings, make_engine, metrics, traces)
-        repository = await asyncio.to_thread(Repository.open, assembly.models_folder(settings), loader)
+        repository = await asyncio.to_thread(assembly.repository, settings, loader)
         vitals = Vitals(repository, metrics)
         certifier = Certifier(settings.max_pixels, metrics)
         assembly.warn_of_strangers(settings, repository.names)

@@ -20,7 +20,7 @@ from goodcert.serve.loading import Loader
 from goodcert.serve.metrics import Metrics
 from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
-from goodcert.serve.repository import MakeBatcher
+from goodcert.serve.repository import MakeBatcher, Repository
 from goodcert.serve.security import admit
 from goodcert.serve.settings import Settings, SettingsError
 
@@ -158,10 +158,10 @@ def _engine_compile() -> Compile:
     return engine.compile
 
 
-def models_folder(settings: Settings) -> Path:
-    """That of the settings, or of the models that ship."""
+def repository(settings: Settings, loader: Loader) -> Repository:
+    """The models of the folder in the settings, or of those that ship. Raises SettingsError."""
     if settings.models is not None:
-        return settings.models
+        return Repository.open(settings.models, loader, settings.model_names)
     from goodcert import zoo
 
-    return zoo.folder()
+    return Repository.open(zoo.folder(), loader, settings.model_names or zoo.DEFAULT)

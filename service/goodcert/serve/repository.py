@@ -9,7 +9,7 @@ import asyncio
 import ctypes
 import logging
 import weakref
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -36,9 +36,10 @@ class ModelRefused(ValueError):
 class Repository:
     """The models, by name and version, newest version first. Everything but loading happens on the event loop."""
 
-    def __init__(self, root: Path, loader: Loader) -> None:
+    def __init__(self, root: Path, loader: Loader, only: Collection[str] = ()) -> None:
         self._root = root
         self._loader = loader
+        self._only = frozenset(only)
         self._models: dict[str, dict[str, ServedModel]] = {}
         self._refused: dict[Key, Refused] = {}
         self._stamps: dict[Key, Stamp] = {}
@@ -48,12 +49,19 @@ class Repository:
         self._endings: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def open(cls, root: Path, loader: Loader) -> "Repository":
-        """With every model under `root` loaded. Raises SettingsError when there is no such folder."""
+    def open(cls, root: Path, loader: Loader, only: Collection[str] = ()) -> "Repository":
+        """With every model under `root` loaded, or those with the names `only` if there are some. Raises
+        SettingsError when there is no such folder, or no such model in it."""
         if not root.is_dir():
             raise SettingsError(f"models: got {root}, expected a folder of <name>/<version>/model.onnx")
-        repository = cls(root, loader)
-        places = find(root)
+        repository = cls(root, loader, only)
+        places = repository._places()
+        missing = frozenset(only) - {place.name for place in places}
+        if missing:
+            there = sorted({place.name for place in find(root)})
+            raise SettingsError(
+                f"model_names: got {sorted(missing)}, expected some of {there}, which are in {root}"
+            )
         for place, result in zip(places, loader.load(places), strict=True):
             repository._take(place, result)
         return repository
@@ -98,7 +106,7 @@ class Repository:
         was served before then still is.
         """
         async with self._changing:
-            places = [place for place in await asyncio.to_thread(find, self._root) if place.name == name]
+            places = [place for place in await asyncio.to_thread(self._places) if place.name == name]
             if not places:
                 raise UnknownModel(name)
             self._unloaded.discard(name)
@@ -131,7 +139,7 @@ class Repository:
             if not await asyncio.to_thread(self._root.is_dir):
                 log.error("the models folder is gone; what was loaded from it is still served")
                 return
-            places = [p for p in await asyncio.to_thread(find, self._root) if p.name not in self._unloaded]
+            places = [p for p in await asyncio.to_thread(self._places) if p.name not in self._unloaded]
             await self._update([place for place in places if self._is_new(place)])
             found = {place.key for place in places}
             self._drop({key for key in self._stamps if key[0] not in self._unloaded} - found)
@@ -162,6 +170,9 @@ class Repository:
                 await self.refresh()
             except Exception:  # a folder that cannot be read now may be readable the next time
                 log.exception("the models folder could not be looked at")
+
+    def _places(self) -> list[Place]:
+        return [place for place in find(self._root) if not self._only or place.name in self._only]
 
     def _is_new(self, place: Place) -> bool:
         return self._stamps.get(place.key) != place.stamp

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         None,
         description="Folder of `<name>/<version>/model.onnx`; by default the models that ship with goodcert.",
     )
+    model_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names of the models that are served, comma separated; by default all of `models`, and of those "
+        "that ship `mnist-good100`, which starts fastest.",
+    )
     model_poll_seconds: float | None = Field(
         None, ge=0.1, description="Seconds between looks at the models folder for what changed; by default none."
     )
@@ -206,7 +211,7 @@ class Settings(BaseSettings):
         description="Send OpenTelemetry spans (needs `goodcert[traces]`), as the variables `OTEL_*` say.",
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "model_names", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
