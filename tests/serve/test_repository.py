@@ -16,9 +16,9 @@ def load(fake_compile):
     """Loads a folder; what it made is closed after the test."""
     made = []
 
-    def load_it(root):
+    def load_it(root, only=()):
         loader = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2)
-        repository = Repository.open(root, loader)
+        repository = Repository.open(root, loader, only)
         made.append(repository)
         return repository
 
@@ -46,6 +46,17 @@ def test_what_is_not_there_is_unknown(tmp_path, write_model, load, name, version
     write_model(tmp_path)
     with pytest.raises(UnknownModel):
         load(tmp_path).get(name, version)
+
+
+def test_only_the_models_that_are_named_are_served(tmp_path, write_model, load):
+    write_model(tmp_path, "wanted")
+    write_model(tmp_path, "other")
+    repository = load(tmp_path, only=["wanted"])
+    assert repository.names == {"wanted"}
+    with pytest.raises(UnknownModel):
+        asyncio.run(repository.load("other"))
+    with pytest.raises(SettingsError, match=r"got \['else'\], expected some of \['other', 'wanted'\]"):
+        load(tmp_path, only=["wanted", "else"])
 
 
 def test_a_refused_model_leaves_the_others_served(tmp_path, write_model, make_graph, load):
