@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     )
     model_names: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        description="Names of the models that are served, comma separated; by default all in `models`, or of those "
+        description="Names of the models that are served, comma separated; by default all in `models`, of those "
         "that ship `mnist-good100`, which starts fastest.",
     )
     model_poll_seconds: float | None = Field(
