@@ -1,9 +1,13 @@
 """What suits a process that does nothing but serve; a test, or somebody's own program, is not asked to bear it."""
 
+import ctypes
 import gc
 import sys
+from contextlib import suppress
 
 SWITCH_SECONDS = 10e-6
+LARGE_BYTES = 8 * 2**20
+_M_MMAP_THRESHOLD = -3  # as malloc.h of glibc has it
 
 
 def tune() -> None:
@@ -14,3 +18,11 @@ def tune() -> None:
     # The engine's thread waits for the interpreter lock after every batch. Decoders let go of it for moments that
     # are too short to wake up in, and each of them starts the wait anew: at the default of 5 ms it may never end.
     sys.setswitchinterval(SWITCH_SECONDS)
+    _return_what_is_large()
+
+
+def _return_what_is_large() -> None:
+    """Bodies and decoded images go back to the operating system when they are done with. By itself glibc raises the
+    size that does with every one that it meets, and keeps more than 100 MiB after some thousand uploads."""
+    with suppress(OSError, AttributeError):  # another C library has other habits
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
