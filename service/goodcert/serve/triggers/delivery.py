@@ -30,7 +30,7 @@ from goodcert.serve.triggers.trigger import Trigger
 log = logging.getLogger("goodcert.serve")
 
 GONE = 410
-AT_ONCE = 16
+AT_ONCE = 8
 """The most attempts for one trigger at a time, in a process."""
 LOOK_SECONDS = 5.0
 """How often the outbox is looked at for what other processes raised, or left behind."""
