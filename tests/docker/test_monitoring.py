@@ -127,6 +127,11 @@ def busy() -> Any:
     made.build_info["0", "3"].set(1)
     made.gpu_memory["used",].set(1)
     made.gpu_memory["total",].set(2)
+    for counter in (made.triggers_raised, made.triggers_delivered, made.triggers_failed, made.triggers_dead):
+        counter["person",].inc()
+    made.record_loss(1, ["person"])
+    made.trigger_outbox_items["person",].set(1)
+    made.trigger_outbox_oldest["person",].set(1)
     return made
 
 

@@ -317,3 +317,38 @@ def test_a_database_that_fails_is_asked_again(outbox, raise_events, clock, monke
 
     asyncio.run(work())
     assert sorted(receiver.ids) == sorted(ids)
+
+
+def test_the_end_comes_also_where_nothing_can_be_given_back(outbox, raise_events, clock, monkeypatch):
+    raise_events(1)
+    begun = asyncio.Event()
+
+    class Silent:
+        async def post(self, *_):
+            begun.set()
+            await asyncio.Event().wait()
+
+    def settle(_):
+        raise OSError
+
+    monkeypatch.setattr(outbox, "settle", settle)
+
+    async def work():
+        task = asyncio.create_task(Office(outbox, Silent(), clock).courier.run())
+        await begun.wait()
+        task.cancel()
+        async with asyncio.timeout(30):
+            await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(work())
+
+
+def test_whatever_an_attempt_ends_with_counts_and_the_last_one_is_the_last(outbox, raise_events, clock):
+    raise_events(1)
+    receiver = Receiver(KeyError("secret"), OverflowError())
+    office = Office(outbox, receiver, clock, Policy(2, timedelta(seconds=1), timedelta(seconds=1)))
+    office.round()
+    clock.turn(seconds=2)
+    office.round()
+    assert [letter.reason for letter in outbox.dead()] == ["OverflowError"]

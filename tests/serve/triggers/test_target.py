@@ -123,12 +123,14 @@ def test_a_redirect_is_an_answer_and_not_followed():
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nbroken", 200),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, 204),
         (b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n", 503),
+        (b"HTTP/1.1 429 Busy\r\nRetry-After: " + b"9" * 999 + b"\r\nContent-Length: 0\r\n\r\n", 429),
+        (b"HTTP/1.1 500 Busy\r\nRetry-After: -1e9\r\nContent-Length: 0\r\n\r\n", 500),
     ],
 )
 def test_of_an_answer_only_the_status_counts_however_much_follows(answer, status):
     with Speaker(answer) as speaker:
         answered = post(f"http://hooks.example:{speaker.port}/", Names(["127.0.0.1"]))
-    assert answered == (status, 7 if status == 503 else 0)
+    assert answered == (status, {503: 7, 429: 86_400}.get(status, 0))
 
 
 @pytest.mark.parametrize(

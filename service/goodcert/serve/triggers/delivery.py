@@ -6,6 +6,7 @@ is dead at once, until the next start or `goodcert triggers resend`.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
@@ -17,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks import Webhook
 
 from goodcert.serve.ledger.ledger import Ledger
@@ -30,7 +32,7 @@ from goodcert.serve.triggers.trigger import Trigger
 log = logging.getLogger("goodcert.serve")
 
 GONE = 410
-AT_ONCE = 16
+AT_ONCE = 8
 """The most attempts for one trigger at a time, in a process."""
 LOOK_SECONDS = 5.0
 """How often the outbox is looked at for what other processes raised, or left behind."""
@@ -115,7 +117,8 @@ class Courier:
             self._died(await self._write(self._outbox.bury_due, self.name, self._now(), "disabled"))
             return 0
         letters = await self._write(self._outbox.take, self.name, self._now(), 2 * self._policy.timeout, AT_ONCE)
-        await self._attempt_all(letters)
+        if letters:
+            await self._attempt_all(letters)
         return len(letters)
 
     async def _attempt_all(self, letters: Sequence[Letter]) -> None:
@@ -126,11 +129,12 @@ class Courier:
             ends[letter.id] = await self._attempt(letter)
 
         try:
-            for fault in filter(None, await asyncio.gather(*map(attempt, letters), return_exceptions=True)):
-                raise fault
-        finally:
-            if letters:
+            await asyncio.gather(*map(attempt, letters))
+        except asyncio.CancelledError:
+            with contextlib.suppress(SQLAlchemyError, OSError):  # without it the lease runs out
                 await self._write(self._outbox.settle, list(ends.values()))
+            raise
+        await self._write(self._outbox.settle, list(ends.values()))
         if any(end.reason == str(GONE) for end in ends.values()):
             await self._write(self._outbox.disable, self.name, self._now())
         self._died(sum(end.reason is not None for end in ends.values()))
@@ -156,6 +160,8 @@ class Courier:
             return self._failed(letter, "timeout")
         except DeliveryFailed as error:
             return self._failed(letter, str(error))
+        except Exception as error:  # noqa: BLE001  nothing that a receiver does may keep a letter for ever
+            return self._failed(letter, type(error).__name__)
 
     def _headers(self, letter: Letter) -> dict[str, str]:
         """Signed anew for each attempt: receivers refuse what is older than some minutes."""

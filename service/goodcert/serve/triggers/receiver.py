@@ -16,6 +16,7 @@ class Receiver(ThreadingHTTPServer):
     """port: 0 takes a free one. secrets: one of them must have signed, else the answer is 401."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, host: str, port: int, secrets: Sequence[str], on_message: OnMessage) -> None:
         super().__init__((host, port), _Handler)

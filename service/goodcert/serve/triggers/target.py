@@ -134,6 +134,6 @@ async def _see_off(events: AsyncIterator[object]) -> None:
 
 
 def _answer(response: h11.Response) -> Answer:
-    """Retry-After in seconds; a date is not read."""
+    """Retry-After in seconds, a day at most; a date is not read."""
     told = dict(response.headers).get(b"retry-after", b"0")
-    return Answer(response.status_code, float(told) if told.isdigit() else 0)
+    return Answer(response.status_code, min(float(told), 86_400) if told.isdigit() else 0)
