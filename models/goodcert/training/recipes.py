@@ -29,8 +29,8 @@ class Recipe:
     the two mixtures of CCU. clip_ball: whether the balls of training stay in [0, 1]. flips, auto_augment: of the
     in-distribution, beside random crops; augment_policy: which AutoAugment. base: the recipe whose network this
     one starts from, or for ProoD the one whose classifier the discriminator is joined with; "" for none.
-    shift: of ProoD, added to the log-odds once the discriminator is trained (the paper's Delta, there 3): gives the
-    in-distribution back the confidence that bounds cost it, where outliers are far enough below.
+    shift: of ProoD, added to the log-odds once the discriminator is trained (the paper's Delta, there 3): gives
+    the in-distribution back the confidence that bounds cost it, where outliers are far enough below.
     """
 
     name: str

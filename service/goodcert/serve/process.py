@@ -22,7 +22,7 @@ def tune() -> None:
 
 
 def _return_what_is_large() -> None:
-    """Bodies and decoded images go back to the operating system when they are done with. By itself glibc raises the
-    size that does with every one that it meets, and keeps more than 100 MiB after some thousand uploads."""
+    """Bodies and decoded images go back to the operating system when they are done with. By itself glibc raises
+    the size that does with every one that it meets, and keeps more than 100 MiB after some thousand uploads."""
     with suppress(OSError, AttributeError):  # another C library has other habits
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_BYTES)
