@@ -95,6 +95,13 @@ def test_a_fraction_of_a_pixel_is_refused_where_runtimes_differ(mode: str) -> No
         resized([0.0, 1, 2], {"coordinate_transformation_mode": mode}, scales=torch.tensor([1.5]))
 
 
+@pytest.mark.parametrize("mode", ["half_pixel", "asymmetric", "half_pixel_symmetric"])
+def test_a_scale_that_leaves_the_length_is_refused_as_some_runtimes_copy(mode: str) -> None:
+    attributes = {"coordinate_transformation_mode": mode, "mode": "linear"}
+    with pytest.raises(Unsupported, match="a scale that changes the length, or 1"):
+        resized([1.0, 2.0, 3.0], attributes, torch.tensor([1.25]))
+
+
 def test_symmetric_coordinates_keep_the_centre() -> None:
     """0.6 of 4 pixels are 2.4, of which 2 are kept; adjusted by 2 (1 - 2 / 2.4) = 1/3: 1/3 + 1/3 and 1/3 + 2."""
     scale = Fraction(float(np.float32(0.6)))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -109,6 +110,8 @@ def _miss(ids: Sequence[str], found: int) -> None:
 
 def _listen(options: argparse.Namespace) -> int:
     secrets, seen = read_secrets(options.secret_file), set()
+    # A shell that starts it in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def show(identity: str, payload: bytes) -> int:
         print(json.dumps({"id": identity, "again": identity in seen, "message": json.loads(payload)}), flush=True)

@@ -167,6 +167,8 @@ def _lengths(node: Node, before: int, given: Fraction | int, coordinate: Coordin
         require(node, floor(np.float32(before) * np.float32(float(given))) == after, "a length beyond rounding")
         vague = coordinate in (_align_corners, _pytorch_half_pixel) and before * given != after
         require(node, not vague, "scales that give a whole number of pixels")
+        # ONNX Runtime copies the input where no length changes, whatever the scale says.
+        require(node, scale == 1 or after != before, "a scale that changes the length, or 1")
     require(node, 0 < after <= _LARGEST and before <= _LARGEST, f"lengths from 1 to {_LARGEST}")
     return Lengths(before, after, scale)
 

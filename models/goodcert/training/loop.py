@@ -114,8 +114,9 @@ def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: tor
     outliers = random_crop(data.outside[picked], recipe.size, recipe.out_crop_padding, run.generator)
     outside = random_contrast(outliers, recipe.out_contrast, run.generator)
     outside = cut_out(outside, recipe.out_cut, run.generator)
-    hard = _near(inside, data.labels[chosen], recipe, run.generator)
-    return Batch(shown, data.labels[chosen].to(device), _pixels(outside, device), _pixels(hard, device))
+    labels = data.labels[chosen]
+    hard = _near(inside, labels, recipe, run.generator)
+    return Batch(shown, labels.to(device), _pixels(outside, device), _pixels(hard, device))
 
 
 def _near(inside: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
