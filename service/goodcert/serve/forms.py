@@ -34,6 +34,14 @@ def media_type(header: str | None) -> str:
 
 async def read_body(receive: Receive) -> bytes:
     """The whole body. Raises EmptyBody or BodyBroken; how long it may take is `callers`' business."""
+    body = await gather(receive)
+    if not body:
+        raise EmptyBody
+    return body
+
+
+async def gather(receive: Receive) -> bytes:
+    """The whole body, which may be empty. Raises BodyBroken."""
     pieces: list[bytes] = []
     more = True
     while more:
@@ -42,10 +50,7 @@ async def read_body(receive: Receive) -> bytes:
             raise BodyBroken
         pieces.append(message.get("body", b""))
         more = message.get("more_body", False)
-    body = b"".join(pieces)
-    if not body:
-        raise EmptyBody
-    return body
+    return b"".join(pieces)
 
 
 def images_of(body: bytes, content_type: str) -> list[bytes]:

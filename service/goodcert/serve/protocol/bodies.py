@@ -6,6 +6,7 @@ import zlib
 from starlette.types import Receive
 
 from goodcert.serve.errors import BodyBroken, BodyTooLarge, BodyTooSlow, EncodingRefused
+from goodcert.serve.forms import gather
 
 # zlib's windows: 15 for the zlib form, which HTTP calls deflate, and 16 more for gzip.
 _WINDOWS = {"gzip": 31, "deflate": 15}
@@ -17,21 +18,9 @@ async def read(receive: Receive, deadline: float) -> bytes:
     """The whole body; `deadline` is a time of the event loop's clock. Raises BodyTooSlow or BodyBroken."""
     try:
         async with asyncio.timeout_at(deadline):
-            return await _read(receive)
+            return await gather(receive)
     except TimeoutError as error:
         raise BodyTooSlow from error
-
-
-async def _read(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BodyBroken
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def inflate(body: bytes, encoding: str, most_bytes: int) -> bytes:
