@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
-from goodcert.serve import metrics, problems, settings
+from goodcert.serve import problems, settings
+from goodcert.serve.telemetry import metrics
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "<!-- Made from the code by scripts/docs.py. -->\n"

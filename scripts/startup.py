@@ -19,7 +19,7 @@ STEPS = {
     "PyTorch": "import torch",
     "onnx and ONNX Runtime": "import onnx, onnxruntime",
     "FastAPI, uvicorn, pydantic": "import fastapi, uvicorn, pydantic_settings",
-    "goodcert": "import goodcert.serve.server, goodcert.serve.app, goodcert.engine",
+    "goodcert": "import goodcert.serve.process.server, goodcert.serve.app, goodcert.engine",
     "the model: read": "from goodcert import engine, zoo; from goodcert.artifact import read; "
     "artifact = read(zoo.folder() / 'mnist-good100' / '1' / 'model.onnx')",
     "the model: graphs of prediction and bound, canary, self-check": "engine.compile(artifact.model)",

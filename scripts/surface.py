@@ -18,7 +18,7 @@ def main() -> int:
     import surface
     from goodcert import zoo
     from goodcert.artifact import read, write
-    from goodcert.serve.signing import create_key
+    from goodcert.serve.proof.signing import create_key
 
     parser = argparse.ArgumentParser(prog="scripts/surface.py", description=__doc__)
     parser.add_argument("--examples", type=int, default=1000, help="for each path")

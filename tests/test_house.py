@@ -39,6 +39,11 @@ BOUNDS_ORDER = [
     "joint", "classifier", "chain", "crown",
 ]  # fmt: skip
 
+# Inside serve: each folder may import those before it. The files beside the folders join them.
+SERVE_ORDER = [
+    "images", "repository", "telemetry", "proof", "ledger", "triggers", "access", "http", "protocol", "process",
+]  # fmt: skip
+
 
 def modules() -> list[tuple[str, Path]]:
     return [
@@ -74,6 +79,15 @@ def test_a_package_does_without_the_libraries_that_are_not_its_business(package:
     for name, path in modules():
         if name == package:
             assert not {module.split(".")[0] for module in imported(path)} & FORBIDDEN_LIBRARIES[package], path
+
+
+def test_arrows_between_the_folders_of_the_service_point_one_way() -> None:
+    serve = ROOT / "service" / "goodcert" / "serve"
+    assert {path.name for path in serve.iterdir() if (path / "__init__.py").exists()} == set(SERVE_ORDER)
+    for place, folder in enumerate(SERVE_ORDER):
+        for path in (serve / folder).rglob("*.py"):
+            parts = (name.split(".") for name in imported(path) if name.startswith("goodcert.serve."))
+            assert {part[2] for part in parts}.isdisjoint(SERVE_ORDER[place + 1 :]), path
 
 
 def test_every_package_has_its_arrows_written_down() -> None:

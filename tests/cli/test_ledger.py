@@ -13,7 +13,7 @@ from goodcert.cli import main as cli
 from goodcert.serve.ledger.database import connect, existing
 from goodcert.serve.ledger.tables import certificates
 from goodcert.serve.ledger.writer import Writer
-from goodcert.serve.signing import Signer, create_key, read_keys
+from goodcert.serve.proof.signing import Signer, create_key, read_keys
 from serve.ledger.conftest import body
 
 

@@ -14,9 +14,9 @@ import pytest
 from standardwebhooks import Webhook
 
 from goodcert.cli import main as cli
+from goodcert.serve.event import event
 from goodcert.serve.ledger.database import connect, migrate
 from goodcert.serve.ledger.outbox import End, Outbox, put
-from goodcert.serve.triggers.event import event
 from serve.triggers.conftest import SECRET
 
 CONFIG = """

@@ -11,11 +11,11 @@ import yaml
 
 from prometheus import ask, eventually, free_port, prometheus, tool
 
-metrics = pytest.importorskip("goodcert.serve.metrics")
+metrics = pytest.importorskip("goodcert.serve.telemetry.metrics")
 prometheus_client = pytest.importorskip("prometheus_client")
 
 from goodcert.serve.batching import Run  # noqa: E402  after the check that the extra is there
-from goodcert.serve.exposition import own_port  # noqa: E402
+from goodcert.serve.telemetry.exposition import own_port  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docker" / "rules.yml"

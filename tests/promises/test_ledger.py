@@ -21,7 +21,7 @@ from sqlalchemy import select
 from goodcert.serve.ledger.audit import audit
 from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.tables import certificates
-from goodcert.serve.signing import CERTIFICATE, create_key, key_set, verified
+from goodcert.serve.proof.signing import CERTIFICATE, create_key, key_set, verified
 from postgres import Postgres, missing, postgres
 
 PATH = "/v1/models/mnist-good100/certify"

@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
-from goodcert.serve import listening
 from goodcert.serve.app import create_app
 from goodcert.serve.batching import Batcher, Limits
-from goodcert.serve.files import find
 from goodcert.serve.lifecycle import Lifecycle
-from goodcert.serve.loading import Loader
+from goodcert.serve.process import listening
+from goodcert.serve.repository.files import find
+from goodcert.serve.repository.loading import Loader
 from goodcert.serve.settings import Settings
 
 HEIGHT, WIDTH, CLASSES = 4, 6, 3

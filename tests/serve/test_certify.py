@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
-from goodcert.serve.loading import Loader
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.predictor import predict
-from goodcert.serve.repository import Repository
+from goodcert.serve.repository.loading import Loader
+from goodcert.serve.repository.predictor import predict
+from goodcert.serve.repository.repository import Repository
+from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.verdict import Verdict
 
 

@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from goodcert.serve.connections import Connection, Guard, Patience
 from goodcert.serve.problems import Answers
+from goodcert.serve.process.connections import Connection, Guard, Patience
 
 SHORT = {"header_timeout_ms": 300, "body_timeout_ms": 300, "idle_timeout_ms": 300}
 HOST = "Host: x\r\n"

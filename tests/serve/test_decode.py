@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from goodcert.serve.decode import decode, open_image
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.serve.images.decode import decode, open_image
 
 
 def decoded(data, max_pixels=10_000):

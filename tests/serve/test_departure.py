@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from goodcert.serve import schemas
 from goodcert.serve.errors import BadIdempotencyKey
-from goodcert.serve.idempotency import caller_of, once
-from goodcert.serve.signing import CERTIFICATE, create_key, key_set, verified
+from goodcert.serve.http import schemas
+from goodcert.serve.proof.idempotency import caller_of, once
+from goodcert.serve.proof.signing import CERTIFICATE, create_key, key_set, verified
 
 JOSE = {"Accept": "application/jose"}
 

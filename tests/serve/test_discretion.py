@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from goodcert.serve import errors, keys
-from goodcert.serve.journal import JsonLines, TextLines
+from goodcert.serve import errors
+from goodcert.serve.access import keys
 from goodcert.serve.problems import FRAMEWORK, TABLE, Answers
+from goodcert.serve.telemetry.journal import JsonLines, TextLines
 from hostile_images import chunk, png
 
 SECRET = "s3cr3t"  # noqa: S105  it stands for one
@@ -194,7 +195,7 @@ def test_a_fault_that_nobody_thought_of_is_told_by_its_type_alone(service, log, 
         raise RuntimeError(f"/etc/{SECRET}: {IMAGE!r}")
 
     monkeypatch.setattr("goodcert.serve.certify._verdict", explode)
-    monkeypatch.setattr("goodcert.serve.schemas.models_body", explode)
+    monkeypatch.setattr("goodcert.serve.http.schemas.models_body", explode)
     for answer in (service.certify(IMAGE), service.client.get("/v1/models")):
         assert answer.json()["code"] == "internal_error"
         assert_discreet(answer.text + str(answer.headers))

@@ -8,13 +8,13 @@ import urllib.request
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from goodcert.serve.exposition import Exposition, own_port
+from goodcert.serve.telemetry.exposition import Exposition, own_port
 
 TWO_PROCESSES = """
 import os
 from prometheus_client import CollectorRegistry
-from goodcert.serve.exposition import forget, merged
-from goodcert.serve.metrics import Metrics
+from goodcert.serve.telemetry.exposition import forget, merged
+from goodcert.serve.telemetry.metrics import Metrics
 
 def count(sound):
     metrics = Metrics(CollectorRegistry())

@@ -3,7 +3,7 @@
 import pytest
 
 from goodcert.serve.errors import MalformedMultipart, MediaTypeRefused, NoImages, UnknownPart
-from goodcert.serve.forms import images_of, media_type
+from goodcert.serve.http.forms import images_of, media_type
 
 TYPE = "multipart/form-data; boundary=XX"
 

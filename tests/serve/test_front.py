@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from goodcert.serve.journal import JsonLines
 from goodcert.serve.lifecycle import Phase
+from goodcert.serve.telemetry.journal import JsonLines
 
 
 class Heard(logging.Handler):
@@ -97,7 +97,7 @@ def test_an_unforeseen_failure_is_a_problem_with_an_id_and_a_line_in_the_log(ser
     assert "_models" not in answer.text
     (line,) = heard.lines
     assert (line["error"], line["request_id"]) == ("AttributeError", identity(answer))
-    assert line["at"][-1].startswith("goodcert.serve.repository.versions:")
+    assert line["at"][-1].startswith("goodcert.serve.repository.repository.versions:")
 
 
 class TestEnding:

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from goodcert.serve import hot_path, schemas
 from goodcert.serve.app import create_app
+from goodcert.serve.http import hot_path, schemas
 from goodcert.serve.settings import Settings
 
 PATH = "/v1/models/tiny/certify"

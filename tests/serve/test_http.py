@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from goodcert.serve import schemas
+from goodcert.serve.http import schemas
 
 PROBLEM = "application/problem+json"
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from goodcert import engine
 from goodcert.bounds.ball import Ball, parse_epsilon
-from goodcert.serve.decode import decode, open_image
 from goodcert.serve.errors import ImageRefused
-from goodcert.serve.preprocess import prepare
+from goodcert.serve.images.decode import decode, open_image
+from goodcert.serve.images.preprocess import prepare
 from goodcert.serve.problems import problem_of
 from graphs import classifier
 

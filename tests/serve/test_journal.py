@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from goodcert.serve.journal import JsonLines, TextLines, configure, request_id
+from goodcert.serve.telemetry.journal import JsonLines, TextLines, configure, request_id
 
 
 def record(message, *arguments, exc_info=None, **fields):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from goodcert.serve.access.keyring import RECHECK_SECONDS, Allowance, Bucket, Holder, Keyring
+from goodcert.serve.access.keys import SCOPES, KeysFileError, create, digest_of, revoke
 from goodcert.serve.errors import KeyBusy, KeyExpired, RateLimited
-from goodcert.serve.keyring import RECHECK_SECONDS, Allowance, Bucket, Holder, Keyring
-from goodcert.serve.keys import SCOPES, KeysFileError, create, digest_of, revoke
 
 NOW = 1000.0
 LATER = NOW + RECHECK_SECONDS

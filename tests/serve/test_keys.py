@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from goodcert.serve.keys import KeysFile, KeysFileError, create, revoke
+from goodcert.serve.access.keys import KeysFile, KeysFileError, create, revoke
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, generate_latest
 
 from goodcert.serve.batching import Run
-from goodcert.serve.metrics import Metrics, table_markdown
+from goodcert.serve.telemetry.metrics import Metrics, table_markdown
 
 
 def test_two_services_in_one_process_do_not_meet():

@@ -8,8 +8,8 @@ import pytest
 from goodcert.bounds.ball import around_bytes
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
-from goodcert.serve.predictor import Answer, predict
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.images.preprocess import Prepared
+from goodcert.serve.repository.predictor import Answer, predict
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from goodcert.serve.errors import BadEpsilon, BadRadius, MethodNotOffered, RepeatedParameter, UnknownParameter
-from goodcert.serve.query import parse_query
+from goodcert.serve.http.query import parse_query
 
 
 def test_the_default_is_the_models():

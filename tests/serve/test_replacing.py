@@ -14,11 +14,11 @@ import pytest
 from goodcert import engine
 from goodcert.artifact import write
 from goodcert.serve.batching import Batcher, Limits
-from goodcert.serve.decode import Decoded
 from goodcert.serve.errors import UnknownModel
-from goodcert.serve.loading import Loader
-from goodcert.serve.preprocess import prepare
-from goodcert.serve.repository import ModelRefused, Repository
+from goodcert.serve.images.decode import Decoded
+from goodcert.serve.images.preprocess import prepare
+from goodcert.serve.repository.loading import Loader
+from goodcert.serve.repository.repository import ModelRefused, Repository
 from graphs import onnx_model
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from goodcert.serve.batching import Batcher, Limits
 from goodcert.serve.errors import UnknownModel, UnsoundModel
-from goodcert.serve.loading import Loader
-from goodcert.serve.repository import Repository
+from goodcert.serve.repository.loading import Loader
+from goodcert.serve.repository.repository import Repository
 from goodcert.serve.settings import SettingsError
 
 

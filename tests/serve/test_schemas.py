@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from goodcert.serve.certify import Certificate, Radius
-from goodcert.serve.decode import Decoded
-from goodcert.serve.predictor import Answer
-from goodcert.serve.repository import ServedModel
-from goodcert.serve.schemas import CertificateBody, certificate_body, version
+from goodcert.serve.http.schemas import CertificateBody, certificate_body
+from goodcert.serve.images.decode import Decoded
+from goodcert.serve.repository.predictor import Answer
+from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.verdict import Verdict
+from goodcert.serve.version import version
 
 
 @pytest.fixture

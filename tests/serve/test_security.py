@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
+from goodcert.serve.access.keyring import Allowance, Keyring
+from goodcert.serve.access.keys import SCOPES, create
+from goodcert.serve.access.security import Security, scope_of
 from goodcert.serve.errors import ServeError
-from goodcert.serve.keyring import Allowance, Keyring
-from goodcert.serve.keys import SCOPES, create
 from goodcert.serve.problems import Answers
-from goodcert.serve.security import Security, scope_of
 
 
 class Guarded:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey
 
-from goodcert.serve.signing import (
+from goodcert.serve.proof.signing import (
     CERTIFICATE,
     CHECKPOINT,
     KeyFault,

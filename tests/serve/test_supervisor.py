@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from goodcert.serve.supervisor import Supervisor
+from goodcert.serve.process.supervisor import Supervisor
 
 
 @dataclass

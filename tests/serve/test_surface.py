@@ -3,7 +3,7 @@
 import re
 
 import surface
-from goodcert.serve.signing import create_key
+from goodcert.serve.proof.signing import create_key
 
 
 def test_schemathesis_finds_nothing(start, tmp_path, write_model, record_property):

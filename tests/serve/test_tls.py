@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
-from goodcert.serve import tls
+from goodcert.serve.process import tls
 from goodcert.serve.protocol.gateway import bind
 from goodcert.serve.settings import Settings, SettingsError
 

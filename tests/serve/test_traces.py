@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from goodcert.serve.settings import SettingsError, load
-from goodcert.serve.traces import Traces, exporting
+from goodcert.serve.telemetry.traces import Traces, exporting
 
 TRACE, CALLER = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 PARENT = f"00-{TRACE:032x}-{CALLER:016x}-01"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.vitals import Vitals
+from goodcert.serve.telemetry.metrics import Metrics
+from goodcert.serve.telemetry.vitals import Vitals
 
 
 class FakeQueue(list):

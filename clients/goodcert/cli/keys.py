@@ -6,7 +6,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from goodcert.serve import keys, settings
+from goodcert.serve import settings
+from goodcert.serve.access import keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

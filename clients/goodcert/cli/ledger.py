@@ -15,8 +15,8 @@ from goodcert.serve.ledger.chain import Link, read_checkpoint
 from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.retention import prune
+from goodcert.serve.proof.signing import KeyFault, SignatureRefused, Signer, key_set, read_keys
 from goodcert.serve.settings import SettingsError
-from goodcert.serve.signing import KeyFault, SignatureRefused, Signer, key_set, read_keys
 
 VARIABLE = "GOODCERT_LEDGER_URL"
 

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from goodcert.serve.signing import KeyFault, create_key, published, read_keys
+from goodcert.serve.proof.signing import KeyFault, create_key, published, read_keys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

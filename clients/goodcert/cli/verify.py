@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from joserfc.jwk import KeySet
 
-from goodcert.serve.signing import CERTIFICATE, KeyFault, SignatureRefused, key_set, verified
+from goodcert.serve.proof.signing import CERTIFICATE, KeyFault, SignatureRefused, key_set, verified
 
 _EXTRA = "pip install 'goodcert[serve]'"
 
@@ -96,7 +96,7 @@ def _keys(source: str) -> KeySet:
 
 def _recomputed(body: dict[str, Any], upload: bytes, model: Path) -> list[str]:
     try:
-        from goodcert.serve.recompute import recompute
+        from goodcert.serve.proof.recompute import recompute
     except ModuleNotFoundError as error:
         raise Unchecked(f"--model needs {error.name}, which is not installed: {_EXTRA}") from error
     if hashlib.sha256(model.read_bytes()).hexdigest() != body["model"]["sha256"]:

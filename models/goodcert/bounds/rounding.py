@@ -84,7 +84,7 @@ a jump the deployed x may stand on the other side than the real one, but the box
 
 **Constants** alone are computed once, before, each operation correctly rounded (passes.py, for Add, Sub, Mul,
 Div), or stand for boxes of one point. The last layer is fused into differences in float64: confidence.py. The
-box of the input, and the way from the upload to it: ball.py and `goodcert.serve.preprocess`.
+box of the input, and the way from the upload to it: ball.py and `goodcert.serve.images.preprocess`.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
 The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below

@@ -9,27 +9,29 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from goodcert.serve import assembly, records, schemas
+from goodcert.serve import assembly
+from goodcert.serve.access.security import Security, keyring
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
-from goodcert.serve.exposition import Exposition
-from goodcert.serve.front import Front
-from goodcert.serve.hot_path import HotPath
+from goodcert.serve.http import records
+from goodcert.serve.http.front import Front
+from goodcert.serve.http.hot_path import HotPath
+from goodcert.serve.http.routes import router
 from goodcert.serve.lifecycle import Lifecycle
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.observe import Observer
-from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.routes import router
-from goodcert.serve.security import Security, keyring
+from goodcert.serve.repository.predictor import Compile
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
-from goodcert.serve.vitals import Vitals
+from goodcert.serve.telemetry.exposition import Exposition
+from goodcert.serve.telemetry.metrics import Metrics
+from goodcert.serve.telemetry.observe import Observer
+from goodcert.serve.telemetry.vitals import Vitals
+from goodcert.serve.version import version
 
 if TYPE_CHECKING:  # an extra
-    from goodcert.serve.traces import Traces
+    from goodcert.serve.telemetry.traces import Traces
 
 
 def create_app(
@@ -54,7 +56,7 @@ def create_app(
     app = _App(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
-        version=schemas.version(),
+        version=version(),
         lifespan=_lifespan(settings, compile, metrics, answers, lifecycle, traces, on_start),
         redoc_url=None,
         redirect_slashes=False,

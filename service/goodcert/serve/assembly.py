@@ -12,23 +12,23 @@ from fastapi import FastAPI
 
 from goodcert.engine.quarantine import Limits as QuarantineLimits
 from goodcert.engine.quarantine import Quarantine
-from goodcert.serve import schemas
+from goodcert.serve.access.security import admit
 from goodcert.serve.batching import Batcher, Limits, Run
 from goodcert.serve.departure import Departure
 from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.loading import Loader
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.predictor import Compile
 from goodcert.serve.problems import Answers
-from goodcert.serve.repository import MakeBatcher, Repository
-from goodcert.serve.security import admit
+from goodcert.serve.repository.loading import Loader
+from goodcert.serve.repository.predictor import Compile
+from goodcert.serve.repository.repository import MakeBatcher, Repository
 from goodcert.serve.settings import Settings, SettingsError
+from goodcert.serve.telemetry.metrics import Metrics
+from goodcert.serve.version import version
 
 if TYPE_CHECKING:
+    from goodcert.serve.event import Event
     from goodcert.serve.ledger.ledger import Ledger
-    from goodcert.serve.signing import Signer
-    from goodcert.serve.traces import Traces
-    from goodcert.serve.triggers.event import Event
+    from goodcert.serve.proof.signing import Signer
+    from goodcert.serve.telemetry.traces import Traces
     from goodcert.serve.triggers.watch import Watch
 
 log = logging.getLogger("goodcert.serve")
@@ -125,7 +125,7 @@ async def _open(ledger: "Ledger", settings: Settings) -> None:
 
 
 def _signer(folder: Path) -> "Signer":
-    from goodcert.serve.signing import Signer, read_keys
+    from goodcert.serve.proof.signing import Signer, read_keys
 
     return Signer(read_keys(folder))
 
@@ -146,9 +146,9 @@ def traces_of(settings: Settings) -> "Traces | None":
     """Spans, if they are wanted."""
     if not settings.traces:
         return None
-    from goodcert.serve import traces
+    from goodcert.serve.telemetry import traces
 
-    return traces.exporting(schemas.version())
+    return traces.exporting(version())
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.

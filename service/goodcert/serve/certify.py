@@ -17,12 +17,12 @@ from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
 from goodcert.engine.radius import search
 from goodcert.serve.batching import Priority
-from goodcert.serve.decode import Decoded, decode, open_image
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.predictor import Answer
-from goodcert.serve.preprocess import Prepared, Scope, balls
-from goodcert.serve.repository import ImageBatcher, ServedModel
+from goodcert.serve.images.decode import Decoded, decode, open_image
+from goodcert.serve.images.preprocess import Prepared, Scope, balls
+from goodcert.serve.repository.predictor import Answer
+from goodcert.serve.repository.repository import ImageBatcher, ServedModel
+from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.verdict import Verdict, judge
 
 # Up to here decoding takes less time than a thread hop and the wait for it are worth.

@@ -13,16 +13,19 @@ from goodcert.serve.errors import (
     LedgerUnavailable,
     SigningDisabled,
 )
-from goodcert.serve.idempotency import Name, Once, Stored
-from goodcert.serve.query import JOSE
+from goodcert.serve.proof.idempotency import Name, Once, Stored
 from goodcert.serve.settings import Settings
 from goodcert.serve.verdict import ACCEPTED
 
 if TYPE_CHECKING:  # what is off is not even imported
+    from goodcert.serve.event import Event
     from goodcert.serve.ledger.ledger import Ledger
-    from goodcert.serve.signing import Signer
-    from goodcert.serve.triggers.event import Event
+    from goodcert.serve.proof.signing import Signer
     from goodcert.serve.triggers.watch import Watch
+
+
+JOSE = "application/jose"
+"""What a signed certificate is, as `Accept` and `Content-Type` name it (RFC 7515, section 9.2.1)."""
 
 
 class Reply(NamedTuple):

@@ -7,11 +7,11 @@ from fastapi import Request
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
 from goodcert.serve.departure import Departure
-from goodcert.serve.exposition import Exposition
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
-from goodcert.serve.repository import Repository
+from goodcert.serve.repository.repository import Repository
 from goodcert.serve.settings import Settings
+from goodcert.serve.telemetry.exposition import Exposition
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 
 from goodcert.serve.ledger.database import connect
 from goodcert.serve.ledger.writer import Writer
-from goodcert.serve.signing import Signer, create_key, key_set, read_keys
+from goodcert.serve.proof.signing import Signer, create_key, key_set, read_keys
 from postgres import missing, postgres
 
 

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from goodcert.serve.ledger.chain import ORIGIN, Checkpoint, Link, read_checkpoint, sign_checkpoint
-from goodcert.serve.signing import CHECKPOINT, SignatureRefused
+from goodcert.serve.proof.signing import CHECKPOINT, SignatureRefused
 
 
 def test_a_digest_covers_the_one_before_the_number_and_the_bytes():

@@ -14,13 +14,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, select
 
 from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.idempotency import Name, Stored
 from goodcert.serve.ledger import writer as writing
 from goodcert.serve.ledger.audit import audit
 from goodcert.serve.ledger.database import connect, existing, migrate
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.tables import answers, certificates, metadata
 from goodcert.serve.ledger.writer import Writer
+from goodcert.serve.proof.idempotency import Name, Stored
 from goodcert.serve.settings import SettingsError
 
 ANSWER = Stored(b"print", "application/json", b"answer")

@@ -18,7 +18,7 @@ from tritonclient.utils import InferenceServerException
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.rest import OpenInference
-from goodcert.serve.repository import ModelRefused, Repository
+from goodcert.serve.repository.repository import ModelRefused, Repository
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 

@@ -8,13 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from standardwebhooks import Webhook
 
+from goodcert.serve.event import event
 from goodcert.serve.ledger.database import connect, migrate
 from goodcert.serve.ledger.outbox import End, Outbox, put
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.writer import Writer
-from goodcert.serve.metrics import Metrics
+from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.triggers.delivery import LONGEST_WAIT, Courier, Policy
-from goodcert.serve.triggers.event import event
 from goodcert.serve.triggers.target import Answer, DeliveryFailed
 from goodcert.serve.triggers.watch import Watch
 from serve.ledger.conftest import body

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, select
 from goodcert.serve.ledger.chain import ORIGIN, Checkpoint, Link, read_checkpoint
 from goodcert.serve.ledger.tables import certificates, checkpoints, head
 from goodcert.serve.ledger.writer import row_of
-from goodcert.serve.signing import SignatureRefused
+from goodcert.serve.proof.signing import SignatureRefused
 
 _AT_ONCE = 1000
 

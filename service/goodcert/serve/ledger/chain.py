@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from joserfc.jwk import KeySet
 
-from goodcert.serve.signing import CHECKPOINT, SignatureRefused, Signer, verified
+from goodcert.serve.proof.signing import CHECKPOINT, SignatureRefused, Signer, verified
 
 _DOMAIN = b"goodcert-ledger-1"
 

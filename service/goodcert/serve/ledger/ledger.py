@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.event import Event
 from goodcert.serve.ledger.database import connect
 from goodcert.serve.ledger.outbox import Outbox
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.writer import OnCommit, OnRaised, Writer
-from goodcert.serve.signing import Signer
-from goodcert.serve.triggers.event import Event
+from goodcert.serve.proof.idempotency import Name, Stored
+from goodcert.serve.proof.signing import Signer
 
 log = logging.getLogger("goodcert.serve")
 

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, select
 
-from goodcert.serve.filter import Filter
-from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.ledger.filter import Filter
 from goodcert.serve.ledger.tables import answers, certificates, checkpoints
 from goodcert.serve.ledger.writer import KEPT, now_text
+from goodcert.serve.proof.idempotency import Name, Stored
 
 
 class Page(NamedTuple):

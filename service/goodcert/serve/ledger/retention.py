@@ -5,7 +5,7 @@ from sqlalchemy import Connection, delete, func, select
 from goodcert.serve.ledger.chain import Link
 from goodcert.serve.ledger.tables import certificates, checkpoints, head
 from goodcert.serve.ledger.writer import write_base
-from goodcert.serve.signing import Signer
+from goodcert.serve.proof.signing import Signer
 
 
 def prune(connection: Connection, before: str, signer: Signer | None) -> int:

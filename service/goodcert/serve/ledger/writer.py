@@ -18,13 +18,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve import timestamp
 from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.idempotency import Name, Stored
+from goodcert.serve.event import Event
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
 from goodcert.serve.ledger.database import in_place, migrate
 from goodcert.serve.ledger.outbox import put
 from goodcert.serve.ledger.tables import answers, certificates, checkpoints, head
-from goodcert.serve.signing import Signer
-from goodcert.serve.triggers.event import Event
+from goodcert.serve.proof.idempotency import Name, Stored
+from goodcert.serve.proof.signing import Signer
 
 log = logging.getLogger("goodcert.serve")
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from goodcert.serve.errors import AdminDisabled, BadInference, NotSupported
-from goodcert.serve.repository import ModelRefused, Repository
+from goodcert.serve.repository.repository import ModelRefused, Repository
 from goodcert.serve.service import Service
 
 

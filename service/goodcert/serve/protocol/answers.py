@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from goodcert.serve.certify import Certificate, Question
-from goodcert.serve.predictor import Answer
-from goodcert.serve.preprocess import Scope
+from goodcert.serve.images.preprocess import Scope
 from goodcert.serve.protocol import tensors
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.repository.predictor import Answer
+from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.verdict import Verdict
 
 

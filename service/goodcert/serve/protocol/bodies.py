@@ -6,7 +6,7 @@ import zlib
 from starlette.types import Receive
 
 from goodcert.serve.errors import BodyBroken, BodyTooLarge, BodyTooSlow, EncodingRefused
-from goodcert.serve.forms import gather
+from goodcert.serve.http.forms import gather
 
 # zlib's windows: 15 for the zlib form, which HTTP calls deflate, and 16 more for gzip.
 _WINDOWS = {"gzip": 31, "deflate": 15}

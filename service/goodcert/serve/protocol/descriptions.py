@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from goodcert.serve import schemas
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.requests import INPUT
-from goodcert.serve.repository import Repository, ServedModel
+from goodcert.serve.repository.repository import Repository, ServedModel
+from goodcert.serve.version import version
 
 SERVER = "goodcert"
 PLATFORM = "goodcert_onnx"
@@ -14,7 +14,7 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "
 
 def server() -> dict[str, Any]:
     """The server metadata."""
-    return {"name": SERVER, "version": schemas.version(), "extensions": list(EXTENSIONS)}
+    return {"name": SERVER, "version": version(), "extensions": list(EXTENSIONS)}
 
 
 def model(served: ServedModel, versions: list[ServedModel]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from goodcert.bounds.ball import Ball, ByteBall, around_reals
 from goodcert.serve.certify import INLINE_BYTES, Question
 from goodcert.serve.departure import Reply
 from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.http.schemas import certificate_body
+from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.problems import problem_of
 from goodcert.serve.protocol.answers import Row
 from goodcert.serve.protocol.requests import INPUT, Images, Pixels
-from goodcert.serve.repository import ServedModel
-from goodcert.serve.schemas import certificate_body
+from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.service import Service
 from goodcert.serve.settings import Settings
 

@@ -21,7 +21,7 @@ from goodcert.serve.protocol.dialect import error_body, is_protocol
 from goodcert.serve.protocol.infer import infer
 from goodcert.serve.protocol.requests import HEADER_LENGTH, Expected, parse
 from goodcert.serve.protocol.statistics import Statistics
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.service import Service
 
 log = logging.getLogger("goodcert.serve")

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.repository.repository import ServedModel
 
 
 @dataclass

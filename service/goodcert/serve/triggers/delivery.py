@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks import Webhook
 
+from goodcert.serve.event import Event
 from goodcert.serve.ledger.ledger import Ledger
 from goodcert.serve.ledger.outbox import End, Letter, Outbox
-from goodcert.serve.metrics import Metrics
 from goodcert.serve.settings import Settings, SettingsError
-from goodcert.serve.triggers.event import Event
+from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.triggers.target import Answer, DeliveryFailed, Target
 from goodcert.serve.triggers.trigger import Trigger
 

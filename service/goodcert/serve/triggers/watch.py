@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from goodcert.serve.triggers.event import Event, event
+from goodcert.serve.event import Event, event
 from goodcert.serve.triggers.trigger import Trigger
 from goodcert.serve.verdict import ACCEPTED
 

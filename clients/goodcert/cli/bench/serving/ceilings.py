@@ -16,8 +16,8 @@ from goodcert.bounds.writer import write_graph
 from goodcert.cli.bench.serving.bodies import SIDE, Body
 from goodcert.engine import Engine
 from goodcert.nets import build
-from goodcert.serve.predictor import predict
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.images.preprocess import Prepared
+from goodcert.serve.repository.predictor import predict
 
 DEFAULT = "mnist-good100"
 CLASSES = 10

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from goodcert.serve.access.keys import SCOPES, Key, KeysFile, KeysFileError, digest_of
 from goodcert.serve.errors import KeyBusy, KeyExpired, RateLimited
-from goodcert.serve.keys import SCOPES, Key, KeysFile, KeysFileError, digest_of
 
 log = logging.getLogger("goodcert.serve")
 

@@ -22,8 +22,8 @@ from socket import socket
 from time import monotonic
 from typing import Protocol
 
-from goodcert.serve import journal
 from goodcert.serve.settings import Settings, SettingsError
+from goodcert.serve.telemetry import journal
 
 log = logging.getLogger("goodcert.serve")
 
@@ -158,8 +158,9 @@ def run(settings: Settings) -> None:
         # Imported now that the folder is set.
         from prometheus_client import CollectorRegistry
 
-        from goodcert.serve import exposition, server
-        from goodcert.serve.metrics import Metrics
+        from goodcert.serve.process import server
+        from goodcert.serve.telemetry import exposition
+        from goodcert.serve.telemetry.metrics import Metrics
 
         # The certificate only for the line in the log; workers speak TLS themselves.
         listener = server.config(settings, None, ssl_certfile=settings.tls_certificate).bind_socket()
@@ -190,7 +191,7 @@ def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
     threads = settings.threads or max(1, cores // settings.workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     context = get_context("forkserver")
-    context.set_forkserver_preload(["goodcert.serve.server", "goodcert.serve.app"])
+    context.set_forkserver_preload(["goodcert.serve.process.server", "goodcert.serve.app"])
     own = settings.model_copy(update={"threads": threads})
 
     def start() -> Worker:
@@ -207,7 +208,7 @@ def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
 
 def work(settings: Settings, listener: socket) -> None:
     """The whole life of a worker."""
-    from goodcert.serve import server
+    from goodcert.serve.process import server
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:

@@ -16,9 +16,9 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goodcert.serve.errors import ShuttingDown
-from goodcert.serve.journal import request_id
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
+from goodcert.serve.telemetry.journal import request_id
 
 log = logging.getLogger("goodcert.serve")
 access = logging.getLogger("goodcert.access")

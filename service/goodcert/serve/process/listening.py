@@ -4,9 +4,9 @@ import ssl
 from functools import partial
 from typing import Any
 
-from goodcert.serve import tls
-from goodcert.serve.connections import Connection, Guard, Patience
 from goodcert.serve.problems import Answers
+from goodcert.serve.process import tls
+from goodcert.serve.process.connections import Connection, Guard, Patience
 from goodcert.serve.settings import Settings
 
 

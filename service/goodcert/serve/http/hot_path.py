@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from goodcert.serve.asking import Asked, asked
 from goodcert.serve.departure import Reply
 from goodcert.serve.errors import ServeError
-from goodcert.serve.forms import FORM, read_body
-from goodcert.serve.schemas import certificate_body
+from goodcert.serve.http.asking import Asked, asked
+from goodcert.serve.http.forms import FORM, read_body
+from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.service import Service
 
 _FORM = FORM.encode()

@@ -9,6 +9,9 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from goodcert.serve.access.keyring import Allowance, Holder, Keyring
+from goodcert.serve.access.keys import KeysFileError
+from goodcert.serve.access.keys import Scope as KeyScope
 from goodcert.serve.errors import (
     BadFraming,
     BodiesFull,
@@ -18,9 +21,6 @@ from goodcert.serve.errors import (
     ScopeMissing,
     ServeError,
 )
-from goodcert.serve.keyring import Allowance, Holder, Keyring
-from goodcert.serve.keys import KeysFileError
-from goodcert.serve.keys import Scope as KeyScope
 from goodcert.serve.problems import Answers
 from goodcert.serve.settings import Settings, SettingsError
 

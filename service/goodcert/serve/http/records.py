@@ -5,11 +5,12 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from goodcert.serve import schemas
+from goodcert.serve.departure import JOSE
 from goodcert.serve.errors import NoCheckpoint, UnknownCertificate
-from goodcert.serve.files import NAME
-from goodcert.serve.filter import MOST, WHOLE, parse_filter
-from goodcert.serve.query import JOSE, asks_for_signature
+from goodcert.serve.http import schemas
+from goodcert.serve.http.query import asks_for_signature
+from goodcert.serve.ledger.filter import MOST, WHOLE, parse_filter
+from goodcert.serve.repository.files import NAME
 from goodcert.serve.service import service_of
 from goodcert.serve.verdict import Verdict
 

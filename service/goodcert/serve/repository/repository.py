@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from goodcert.serve.errors import UnknownModel
-from goodcert.serve.files import Place, Stamp, find
-from goodcert.serve.loading import Loader
-from goodcert.serve.served import ImageBatcher, MakeBatcher, Refused, ServedModel
+from goodcert.serve.repository.files import Place, Stamp, find
+from goodcert.serve.repository.loading import Loader
+from goodcert.serve.repository.served import ImageBatcher, MakeBatcher, Refused, ServedModel
 from goodcert.serve.settings import SettingsError
 
 __all__ = ["ImageBatcher", "MakeBatcher", "ModelRefused", "Refused", "Repository", "ServedModel"]

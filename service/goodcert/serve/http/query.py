@@ -5,12 +5,12 @@ from typing import cast, get_args
 
 from goodcert.engine import Method
 from goodcert.serve.certify import Question, parse_radius
+from goodcert.serve.departure import JOSE
 from goodcert.serve.errors import BadRadius, BadSigned, MethodNotOffered, RepeatedParameter, UnknownParameter
 
 METHODS: tuple[str, ...] = get_args(Method)
 PARAMETERS = ("epsilon", "method", "radius", "signed")
 SEARCH = {"true": True, "false": False}
-JOSE = "application/jose"
 
 
 def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Question:

@@ -13,7 +13,7 @@ from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.images.preprocess import Prepared
 
 
 class Engine(Protocol):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
-from goodcert.serve.parts import too_many
+from goodcert.serve.images.parts import too_many
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 

@@ -1,18 +1,15 @@
 """What goes over the wire: pydantic models for the documentation, plain dicts for the speed."""
 
-import platform
-from functools import cache
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodcert.serve import timestamp
 from goodcert.serve.certify import Certificate
-from goodcert.serve.query import JOSE
-from goodcert.serve.repository import Refused, Repository, ServedModel
+from goodcert.serve.departure import JOSE
+from goodcert.serve.repository.repository import Refused, Repository, ServedModel
 from goodcert.serve.verdict import Verdict
+from goodcert.serve.version import version
 
 State = Literal["ready", "unsound", "refused", "unloaded"]
 
@@ -182,20 +179,6 @@ class StatusBody(_Wire):
     """The answer of a health check."""
 
     status: str
-
-
-@cache
-def version() -> str:
-    """The installed version of goodcert."""
-    try:
-        return package_version("goodcert")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def build_labels() -> tuple[str, str]:
-    """(version, python) as the metric `goodcert_build_info` has them."""
-    return version(), platform.python_version()
 
 
 Responses = dict[int | str, dict[str, Any]]

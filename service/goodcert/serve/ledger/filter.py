@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from goodcert.serve import timestamp
 from goodcert.serve.errors import BadFilter
-from goodcert.serve.files import NAME
+from goodcert.serve.repository.files import NAME
 from goodcert.serve.verdict import Verdict
 
 MOST = 1000

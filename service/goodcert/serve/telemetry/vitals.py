@@ -4,13 +4,14 @@ Once a second, because the values of several processes are read without asking t
 """
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from goodcert.engine import device
-from goodcert.serve import schemas
-from goodcert.serve.metrics import Metrics
-from goodcert.serve.repository import Repository, ServedModel
+from goodcert.serve.repository.repository import Repository, ServedModel
+from goodcert.serve.telemetry.metrics import Metrics
+from goodcert.serve.version import version
 
 SECONDS = 1.0
 
@@ -25,7 +26,7 @@ class Vitals:
         self._metrics = metrics
         self._gpu_memory = gpu_memory
         self._served: set[tuple[str, ...]] = set()
-        metrics.build_info[schemas.build_labels()].set(1)
+        metrics.build_info[version(), platform.python_version()].set(1)
 
     def refresh(self) -> None:
         """Set every gauge; on the event loop, like everything that reads a queue."""

@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from goodcert.serve import batching, journal
+from goodcert.serve import batching
 from goodcert.serve.batching import Run
+from goodcert.serve.telemetry import journal
 
 _TRACED = ("/certify", "/infer")
 _PASSED_ON = ("traceparent", "tracestate")

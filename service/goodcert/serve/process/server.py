@@ -20,10 +20,11 @@ from typing import Any
 import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from goodcert.serve import journal, listening, process
-from goodcert.serve.exposition import own_port
 from goodcert.serve.lifecycle import Lifecycle, Phase
+from goodcert.serve.process import listening, tuning
 from goodcert.serve.settings import Settings
+from goodcert.serve.telemetry import journal
+from goodcert.serve.telemetry.exposition import own_port
 
 log = logging.getLogger("goodcert.serve")
 
@@ -49,7 +50,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     alone = listener is None
     if alone:
         ProcessCollector(registry=registry)
-    app = create_app(settings, registry=registry, lifecycle=lifecycle, on_start=process.tune)
+    app = create_app(settings, registry=registry, lifecycle=lifecycle, on_start=tuning.tune)
     listens = {**listening.options(settings, app.state.answers), "backlog": BACKLOG if alone else 1}
     server = Server(config(settings, app, **listens), lifecycle, settings)
     port = settings.metrics_port if alone else None

@@ -9,8 +9,8 @@ from goodcert.artifact import Metadata
 from goodcert.engine import Method
 from goodcert.serve.batching import Batcher
 from goodcert.serve.errors import CrownUnavailable, UnsoundModel
-from goodcert.serve.predictor import Answer, Engine
-from goodcert.serve.preprocess import Prepared
+from goodcert.serve.images.preprocess import Prepared
+from goodcert.serve.repository.predictor import Answer, Engine
 
 log = logging.getLogger("goodcert.serve")
 

@@ -13,9 +13,9 @@ from functools import partial
 from goodcert.artifact import parse
 from goodcert.engine.admission import require_agreement
 from goodcert.engine.quarantine import Quarantine, plain
-from goodcert.serve.files import Files, Place, read
-from goodcert.serve.predictor import Compile, predict
-from goodcert.serve.served import MakeBatcher, Refused, ServedModel
+from goodcert.serve.repository.files import Files, Place, read
+from goodcert.serve.repository.predictor import Compile, predict
+from goodcert.serve.repository.served import MakeBatcher, Refused, ServedModel
 
 log = logging.getLogger("goodcert.serve")
 

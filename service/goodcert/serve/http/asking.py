@@ -14,11 +14,11 @@ from goodcert.serve.deadline import HEADER as TIMEOUT
 from goodcert.serve.deadline import parse_timeout
 from goodcert.serve.departure import Seal
 from goodcert.serve.errors import BadPriority
-from goodcert.serve.forms import media_type
-from goodcert.serve.idempotency import HEADER as IDEMPOTENCY
-from goodcert.serve.idempotency import Once, caller_of, once
-from goodcert.serve.query import asks_for_signature, parse_query
-from goodcert.serve.repository import ServedModel
+from goodcert.serve.http.forms import media_type
+from goodcert.serve.http.query import asks_for_signature, parse_query
+from goodcert.serve.proof.idempotency import HEADER as IDEMPOTENCY
+from goodcert.serve.proof.idempotency import Once, caller_of, once
+from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.service import Service
 
 PRIORITY = "X-Priority"

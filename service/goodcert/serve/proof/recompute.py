@@ -13,8 +13,8 @@ from goodcert.bounds.ball import Ball
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.limits import Limits, Pair
-from goodcert.serve.decode import Decoded, decode, open_image
-from goodcert.serve.preprocess import balls
+from goodcert.serve.images.decode import Decoded, decode, open_image
+from goodcert.serve.images.preprocess import balls
 from goodcert.serve.settings import MOST_PIXELS
 from goodcert.serve.verdict import judge
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Container
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from goodcert.serve.metrics import Metrics
+from goodcert.serve.telemetry.metrics import Metrics
 
 UNKNOWN = "unknown"
 

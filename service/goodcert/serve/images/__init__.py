@@ -1,0 +1,1 @@
+"""From the bytes of an upload to the pixels that a model takes, or a refusal."""

@@ -1,0 +1,1 @@
+"""The models that are served: their files, and how they come, change and go."""
