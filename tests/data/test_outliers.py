@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from goodcert.data.outliers import cut_out, halves, near, quarter_turned, random_fields, strokes
+from goodcert.data.outliers import cut_out, halves, near, quarter_turned, random_fields, strokes, written
 
 
 def seeded() -> torch.Generator:
@@ -46,7 +46,24 @@ def test_strokes_are_lines_on_black() -> None:
     assert ((ink > 0) & (ink < 0.6)).float().mean() > 0.95
 
 
-def test_near_outliers_are_made_of_strokes_halves_and_turned_glyphs() -> None:
+def test_written_signs_are_white_lines_as_large_as_digits_in_the_middle() -> None:
+    signs = written(torch.zeros(100, 1, 28, 28, dtype=torch.uint8), seeded())[:, 0]
+    for sign in signs:
+        rows, columns = (torch.nonzero((sign > 127).any(dim=axis)).flatten() for axis in (1, 0))
+        sides = [int(at[-1] - at[0]) + 1 for at in (rows, columns)]
+        assert 13 <= max(sides) <= 24
+        assert all(abs(int(at[-1] + at[0]) - 27) <= 2 for at in (rows, columns))
+    assert signs.dtype == torch.uint8
+    assert 0.02 < (signs > 127).float().mean() < 0.2
+
+
+def test_written_signs_have_the_channels_asked_for() -> None:
+    signs = written(torch.zeros(5, 3, 32, 32, dtype=torch.uint8), seeded())
+    assert signs.shape == (5, 3, 32, 32)
+    assert torch.equal(signs[:, 0], signs[:, 2])
+
+
+def test_near_outliers_are_made_of_strokes_signs_halves_and_turned_glyphs() -> None:
     zero, one = torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
     zero[..., 3, 5], one[..., 3, 24] = 77, 99
     images, labels = torch.cat([zero, one]).repeat(100, 1, 1, 1), torch.tensor([0, 1]).repeat(100)
