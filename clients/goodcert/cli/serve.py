@@ -1,7 +1,6 @@
 """`goodcert serve`: start the service; every setting is also a flag."""
 
 import argparse
-import importlib
 import sys
 
 from goodcert.serve import settings
@@ -22,8 +21,11 @@ def run(options: argparse.Namespace) -> int:
     try:
         chosen = settings.load(**flags)
         # Imported when it is known which: the supervisor of several must come before prometheus_client.
-        runner = "supervisor" if chosen.workers > 1 else "server"
-        importlib.import_module(f"goodcert.serve.{runner}").run(chosen)
+        if chosen.workers > 1:
+            from goodcert.serve.process.supervisor import run as serve
+        else:
+            from goodcert.serve.process.server import run as serve
+        serve(chosen)
     except settings.SettingsError as error:
         print(f"goodcert serve: {error}", file=sys.stderr)
         return 2
