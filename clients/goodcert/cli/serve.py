@@ -7,12 +7,13 @@ import sys
 from goodcert.serve import settings
 
 
+# A key or secret on a command line can be read by everyone on the machine.
+SECRET = ("api_keys", "triggers")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, field in settings.Settings.model_fields.items():
-        if name not in (
-            "api_keys",
-            "triggers",
-        ):  # a key or secret on a command line can be read by everyone on the machine
+        if name not in SECRET:
             flag = "--" + name.replace("_", "-")
             parser.add_argument(flag, default=argparse.SUPPRESS, metavar="X", help=field.description)
 
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         chosen = settings.load(**flags)
         # Imported when it is known which: the supervisor of several must come before prometheus_client.
         runner = "supervisor" if chosen.workers > 1 else "server"
-        importlib.import_module(f"goodcert.serve.{runner}").run(chosen)
+        importlib.import_module(f"goodcert.serve.process.{runner}").run(chosen)
     except settings.SettingsError as error:
         print(f"goodcert serve: {error}", file=sys.stderr)
         return 2
