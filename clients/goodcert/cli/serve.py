@@ -6,7 +6,6 @@ import sys
 
 from goodcert.serve import settings
 
-
 # A key or secret on a command line can be read by everyone on the machine.
 SECRET = ("api_keys", "triggers")
 

@@ -475,6 +475,7 @@ class TestAdministration:
             lifecycle=None,
             callers=None,
             departure=None,
+            changes=repository or Shelf(),
         )
         transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))
 
