@@ -20,6 +20,7 @@ from goodcert.serve.http.hot_path import HotPath
 from goodcert.serve.http.routes import router
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
+from goodcert.serve.protocol import openapi
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository.predictor import Compile
@@ -96,6 +97,11 @@ class _App(FastAPI):
 
     def add_middleware(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # type: ignore[override]
         self._outermost = middleware(self._outermost, **options)
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.add_to(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._outermost(scope, receive, send)

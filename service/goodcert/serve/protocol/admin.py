@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from goodcert.serve.errors import AdminDisabled, BadInference, NotSupported
+from goodcert.serve.protocol import fields
 from goodcert.serve.repository.everywhere import Changes
 from goodcert.serve.repository.repository import ModelRefused
 from goodcert.serve.service import Service
@@ -37,22 +38,21 @@ async def unload(changes: Changes, name: str, body: bytes) -> None:
 
 def wants_ready_only(body: bytes) -> bool:
     """Whether a repository index is to leave out what does not answer."""
-    return _object(body).get("ready") is True
+    return fields.flag(_object(body, "ready"), "ready", False)
 
 
 def parameters_of(body: bytes) -> Mapping[str, Any]:
     """The `parameters` of a JSON body, which may be empty. Raises BadInference."""
-    parameters = _object(body).get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise BadInference("parameters: expected a JSON object")
-    return parameters
+    return fields.mapping(_object(body, "parameters").get("parameters"), "parameters")
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytes, known: str) -> Mapping[str, Any]:
+    """A JSON object with nothing but what is known; empty where there is no body."""
     try:
         message = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
         raise BadInference("the body is not valid JSON") from error
     if not isinstance(message, dict):
         raise BadInference("the body: expected a JSON object")
+    fields.require_known(message, (known,), "the body")
     return message
