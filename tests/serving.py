@@ -46,8 +46,8 @@ class Served:
 
     @property
     def port(self) -> int:
-        text = self.line(lambda line: "http://127.0.0.1:" in line["message"])["message"]
-        return int(text.split("127.0.0.1:")[1].split()[0])
+        text = self.line(lambda line: "://127.0.0.1:" in line["message"])["message"]
+        return int(text.split("://127.0.0.1:")[1].split()[0])
 
     def end(self) -> int:
         """The exit status, once everything it wrote is read."""

@@ -1,9 +1,12 @@
 """The HTTP surface of a running service against its own OpenAPI, by schemathesis."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx
 
 TESTS = Path(__file__).parent
 SEED = 1
@@ -17,5 +20,13 @@ def attack(address: str, examples: int) -> "subprocess.CompletedProcess[str]":
     settings = ["--no-color", f"--config-file={TESTS / 'schemathesis.toml'}"]
     wanted = [f"{address}/openapi.json", f"--max-examples={examples}", f"--seed={SEED}"]
     command = [sys.executable, "-m", "schemathesis.cli", *settings, "run", *wanted]
-    told = os.environ | {"PYTHONPATH": str(TESTS)}
+    told = os.environ | {"PYTHONPATH": str(TESTS), "SURFACE_MODEL": json.dumps(model(address))}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=told)
+
+
+def model(address: str) -> dict[str, object]:
+    """Name, version and input shape [1, C, H, W] of a model that is there."""
+    name = httpx.get(f"{address}/v1/models").json()["models"][0]["name"]
+    told = httpx.get(f"{address}/v2/models/{name}").json()
+    shape = [1, *told["inputs"][0]["shape"][1:]]
+    return {"model": name, "version": told["versions"][0], "shape": shape}

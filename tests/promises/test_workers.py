@@ -1,11 +1,23 @@
-"""A worker killed under load is replaced; no answer is wrong, and nothing is counted twice."""
+"""Several workers are one service: to who asks, to who counts, and when one of them is killed."""
 
+import json
 import os
 import re
+import shutil
 import signal
+import ssl
 from collections.abc import Callable
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
+import grpc
+import httpx
+import tritonclient.grpc as triton
+
+from goodcert import zoo
+from pem import certify
+from prometheus import free_port
 from serving import Callers, Served, images, is_ready, said, serving
 
 WITHIN_SECONDS = 5
@@ -71,3 +83,82 @@ def test_workers_end_when_their_supervisor_is_killed() -> None:
         served.end()  # comes when the last of them has closed the log
         finished = [line for line in served.lines if line["message"].startswith("Finished server process")]
         assert len(finished) == 2
+
+
+REACHED = 500
+
+
+def by_each(served: Served, ask: Callable[[str], Any]) -> list[Any]:
+    """What is answered to `ask`, which is given a request id, until every worker that lives has answered."""
+    answers, missing = [], set(ready_workers(served)) - killed(served)
+    for number in islice(count(len(served.lines)), REACHED):
+        identity = f"each-{number}"
+        answers.append(ask(identity))
+        missing -= {served.line(lambda line, own=identity: line.get("request_id") == own)["pid"]}
+        if not missing:
+            return answers
+    raise AssertionError(f"{missing} never answered")
+
+
+def killed(served: Served) -> set[int]:
+    ended = (re.match(r"worker (\d+) ended", line["message"]) for line in served.lines)
+    return {int(found[1]) for found in ended if found}
+
+
+def versions(served: Served) -> set[tuple[str, ...]]:
+    """The served versions, as the workers tell them: one entry where they agree."""
+
+    def told(identity: str) -> Any:
+        return json.loads(served.ask("/v1/models", **{"X-Request-Id": identity})[1])["models"]
+
+    return {
+        tuple(sorted(m["version"] for m in models if m["state"] == "ready")) for models in by_each(served, told)
+    }
+
+
+def test_a_model_loaded_or_unloaded_on_request_is_so_in_every_worker_and_its_successor(tmp_path: Path) -> None:
+    shipped = zoo.folder() / "mnist-good100" / "1"
+    shutil.copytree(shipped, tmp_path / "mnist-good100" / "1")
+    flags = ["--workers", "2", "--threads", "1", "--access-log", "true"]
+    with serving(*flags, "--models", str(tmp_path), "--model-admin", "true") as served:
+        served.line(lambda _: len(ready_workers(served)) == 2)
+
+        def change(verb: str) -> None:
+            address = f"http://127.0.0.1:{served.port}/v2/repository/models/mnist-good100/{verb}"
+            assert httpx.post(address, timeout=120).status_code == 200
+
+        assert versions(served) == {("1",)}
+        shutil.copytree(shipped, tmp_path / "mnist-good100" / "2")
+        change("load")
+        assert versions(served) == {("1", "2")}
+        change("unload")
+        assert versions(served) == {()}
+        before = ready_workers(served)
+        os.kill(before[0], signal.SIGKILL)
+        served.line(lambda line: is_ready(line) and line["pid"] not in before)
+        assert versions(served) == {()}
+        change("load")
+        assert versions(served) == {("1", "2")}
+
+
+def test_every_worker_speaks_tls_over_http_and_grpc(tmp_path: Path) -> None:
+    files = certify(tmp_path / "tls")
+    port, trusting = free_port(), ssl.create_default_context(cafile=files["tls_certificate"])
+    flags = ["--workers", "2", "--threads", "1", "--access-log", "true", "--grpc-port", str(port)]
+    pems = [f"--{name.replace('_', '-')}={path}" for name, path in files.items()]
+
+    def by_http(identity: str) -> object:
+        address = f"https://127.0.0.1:{served.port}/v2/health/ready"
+        return httpx.get(address, verify=trusting, headers={"X-Request-Id": identity}).json()
+
+    def by_grpc(identity: str) -> object:
+        credentials = grpc.ssl_channel_credentials(files["tls_certificate"].read_bytes())
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection of its own, which may reach the other worker
+        address = f"127.0.0.1:{port}"
+        with triton.InferenceServerClient(address, ssl=True, creds=credentials, channel_args=own) as client:
+            return client.is_model_ready("mnist-good100", headers={"x-request-id": identity})
+
+    with serving(*flags, *pems) as served:
+        served.line(lambda _: len(ready_workers(served)) == 2)
+        assert all(answer == {"ready": True} for answer in by_each(served, by_http))
+        assert all(answer is True for answer in by_each(served, by_grpc))

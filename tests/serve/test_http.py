@@ -391,5 +391,24 @@ class TestDocumentation:
         assert [parameter["name"] for parameter in post["parameters"]] == names
         assert "application/problem+json" in post["responses"]["default"]["content"]
 
+    def test_openapi_tells_the_protocol_and_its_own_errors(self, service):
+        document = service.client.get("/openapi.json").json()
+        post = document["paths"]["/v2/models/{model}/infer"]["post"]
+        assert set(post["requestBody"]["content"]) == {"application/json", "application/octet-stream"}
+        assert set(post["responses"]["200"]["content"]) == {"application/json", "application/octet-stream"}
+        refused = post["responses"]["default"]["content"]["application/json"]["schema"]["$ref"]
+        assert refused == "#/components/schemas/ProtocolError"
+        assert list(document["components"]["schemas"]["ProtocolError"]["properties"]) == ["error"]
+
+    def test_every_path_in_openapi_is_there(self, service):
+        """With the method that it says, whatever else is missing."""
+        for path, methods in service.client.get("/openapi.json").json()["paths"].items():
+            for method in methods:
+                answer = service.client.request(method, path.format(model="tiny", version="1", id="x"))
+                assert answer.status_code != 405, path
+                told = answer.json() if answer.status_code == 404 else {}
+                assert told.get("code", "") != "not_found", path
+                assert "There is nothing at this path" not in told.get("error", ""), path
+
     def test_the_documentation_page_is_there(self, service):
         assert service.client.get("/docs").status_code == 200

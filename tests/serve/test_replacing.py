@@ -151,6 +151,22 @@ def test_what_was_unloaded_stays_so_until_it_is_loaded(tmp_path, write_model, op
     asyncio.run(story())
 
 
+def test_what_was_unloaded_before_the_start_stays_so_too(tmp_path, write_model, fake_compile):
+    async def story():
+        for name in ("tiny", "other"):
+            write_model(tmp_path, name)
+        loader = Loader(fake_compile, "cpu", None, *batchers())
+        repository = Repository.open(tmp_path, loader, unloaded=["tiny"])
+        await repository.refresh()
+        assert repository.names == {"other"}
+        assert [(refused.name, refused.state) for refused in repository.refused] == [("tiny", "unloaded")]
+        await repository.load("tiny")
+        assert repository.names == {"other", "tiny"}
+        await repository.close()
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("name", ["other", "../tiny", "", "tiny/1"])
 def test_what_is_not_there_can_be_neither_loaded_nor_unloaded(tmp_path, write_model, opened, name):
     async def story():

@@ -12,6 +12,8 @@ def test_schemathesis_finds_nothing(start, tmp_path, write_model, record_propert
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     with start(ledger_url=ledger, signing_keys=tmp_path / "keys") as service:
         done = surface.attack(f"http://127.0.0.1:{service.port}", examples=5)
+        (stats,) = service.client.get("/v2/models/stats").json()["model_stats"]
+        assert stats["inference_count"] > 10
         assert service.metric("goodcert_rejections_total", code="internal_error") is None
     assert done.returncode == 0, done.stdout + done.stderr
     tried = re.search(r"(\d+) generated", done.stdout)

@@ -2,44 +2,22 @@
 
 import socket
 import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 
 import grpc
 import httpx
 import pytest
 import tritonclient.grpc as triton
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tritonclient.utils import InferenceServerException
 
 from goodcert.serve.process import tls
 from goodcert.serve.protocol.gateway import bind
 from goodcert.serve.settings import Settings, SettingsError
-
-
-def make(folder, password=None):
-    """A certificate for 127.0.0.1, signed by itself, and its key: two PEM files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    folder.mkdir()
-    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    kept = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, kept)
-    (folder / "key.pem").write_bytes(pem)
-    return {"tls_certificate": folder / "certificate.pem", "tls_key": folder / "key.pem"}
+from pem import certify
 
 
 @pytest.fixture
 def files(tmp_path):
-    return make(tmp_path / "tls")
+    return certify(tmp_path / "tls")
 
 
 @pytest.fixture
@@ -123,13 +101,13 @@ def test_who_is_silent_after_it_is_closed_too(start, files, trusting):
 
 class TestFiles:
     def test_a_key_of_another_certificate_is_refused_at_start(self, tmp_path, files):
-        other = make(tmp_path / "other")
+        other = certify(tmp_path / "other")
         with pytest.raises(SettingsError, match="belong together"):
             tls.context(Settings(tls_certificate=files["tls_certificate"], tls_key=other["tls_key"]))
 
     def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(self, tmp_path):
         with pytest.raises(SettingsError, match="without a password"):
-            tls.context(Settings(**make(tmp_path / "locked", password=b"secret")))
+            tls.context(Settings(**certify(tmp_path / "locked", password=b"secret")))
 
     def test_one_file_alone_is_refused(self, files):
         with pytest.raises(ValueError, match="expected both or none"):

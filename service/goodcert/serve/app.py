@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from goodcert.serve.http.hot_path import HotPath
 from goodcert.serve.http.routes import router
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
+from goodcert.serve.protocol import openapi
 from goodcert.serve.protocol.dialect import Dialect
 from goodcert.serve.protocol.rest import OpenInference
 from goodcert.serve.repository.predictor import Compile
@@ -42,12 +44,13 @@ def create_app(
     lifecycle: Lifecycle | None = None,
     traces: "Traces | None" = None,
     on_start: Callable[[], None] = lambda: None,
+    shared: Path | None = None,
 ) -> FastAPI:
     """The service as an ASGI application; models are loaded when it starts.
 
     compile: makes engines, `goodcert.engine.compile` by default. registry: takes the metrics, a new one by
     default. lifecycle: where the server says that it ends. traces: makes spans, by default if the settings say so.
-    on_start: is called when the models are loaded.
+    on_start: is called when the models are loaded. shared: a folder of all processes behind one port.
     """
     lifecycle = lifecycle or Lifecycle()
     traces = traces or assembly.traces_of(settings)
@@ -57,7 +60,7 @@ def create_app(
         title="goodcert",
         summary="A prediction, its confidence, and a guaranteed upper bound on it over a whole ball of images.",
         version=version(),
-        lifespan=_lifespan(settings, compile, metrics, answers, lifecycle, traces, on_start),
+        lifespan=_lifespan(settings, compile, metrics, answers, lifecycle, traces, on_start, shared),
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -95,6 +98,11 @@ class _App(FastAPI):
     def add_middleware(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # type: ignore[override]
         self._outermost = middleware(self._outermost, **options)
 
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = openapi.add_to(super().openapi())
+        return self.openapi_schema
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._outermost(scope, receive, send)
 
@@ -107,19 +115,20 @@ def _lifespan(
     lifecycle: Lifecycle,
     traces: "Traces | None",
     on_start: Callable[[], None],
+    shared: Path | None,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loader = assembly.loader(settings, make_engine, metrics, traces)
-        repository = await asyncio.to_thread(assembly.repository, settings, loader)
-        vitals = Vitals(repository, metrics)
-        certifier = Certifier(settings.max_pixels, metrics)
-        assembly.warn_of_strangers(settings, repository.names)
-        exposition = Exposition(metrics.registry, vitals.refresh)
         callers = Callers()
-        async with assembly.departure(settings, metrics) as departure:
+        opened = assembly.models(settings, loader, shared)
+        async with opened as (repository, changes), assembly.departure(settings, metrics) as departure:
+            vitals = Vitals(repository, metrics)
+            certifier = Certifier(settings.max_pixels, metrics)
+            assembly.warn_of_strangers(settings, repository.names)
+            exposition = Exposition(metrics.registry, vitals.refresh)
             app.state.service = Service(
-                settings, repository, certifier, exposition, answers, lifecycle, callers, departure
+                settings, repository, certifier, exposition, answers, lifecycle, callers, departure, changes
             )
             on_start()
             polled = repository.polled(settings.model_poll_seconds)

@@ -1,7 +1,8 @@
 """The parts of the application that the settings choose; what is off is not even imported."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from goodcert.serve.batching import Batcher, Limits, Run
 from goodcert.serve.departure import Departure
 from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.problems import Answers
+from goodcert.serve.repository.everywhere import Changes, Everywhere
 from goodcert.serve.repository.loading import Loader
 from goodcert.serve.repository.predictor import Compile
 from goodcert.serve.repository.repository import MakeBatcher, Repository
@@ -158,10 +160,25 @@ def _engine_compile() -> Compile:
     return engine.compile
 
 
-def repository(settings: Settings, loader: Loader) -> Repository:
+def repository(settings: Settings, loader: Loader, unloaded: Collection[str] = ()) -> Repository:
     """The models of the folder in the settings, or of those that ship. Raises SettingsError."""
     if settings.models is not None:
-        return Repository.open(settings.models, loader, settings.model_names)
+        return Repository.open(settings.models, loader, settings.model_names, unloaded)
     from goodcert import zoo
 
-    return Repository.open(zoo.folder(), loader, settings.model_names or zoo.DEFAULT)
+    return Repository.open(zoo.folder(), loader, settings.model_names or zoo.DEFAULT, unloaded)
+
+
+@asynccontextmanager
+async def models(
+    settings: Settings, loader: Loader, shared: Path | None
+) -> AsyncIterator[tuple[Repository, Changes]]:
+    """The repository, and what changes it: all processes that share the folder, where there are several."""
+    if shared is None or not settings.model_admin:
+        alone = await asyncio.to_thread(repository, settings, loader)
+        yield alone, alone
+        return
+    everywhere = await asyncio.to_thread(Everywhere.join, shared)
+    opened = await asyncio.to_thread(repository, settings, loader, everywhere.unloaded)
+    async with everywhere.listening(opened):
+        yield opened, everywhere

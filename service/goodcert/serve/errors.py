@@ -51,6 +51,7 @@ ServeError
 │   └── NotSupported
 ├── SigningDisabled
 ├── ModelUnavailable
+│   ├── NotEverywhere
 │   ├── NotReady
 │   ├── UnknownModel
 │   └── UnsoundModel
@@ -273,6 +274,10 @@ class SigningDisabled(ServeError):
 
 class ModelUnavailable(ServeError):
     """There is no model to answer."""
+
+
+class NotEverywhere(ModelUnavailable):
+    """Not every process of the service confirmed that it loaded or unloaded the model."""
 
 
 class NotReady(ModelUnavailable):

@@ -239,6 +239,12 @@ TABLE: dict[type[errors.ServeError], Problem] = {
         "Ledger unavailable",
         "The answer could not be recorded, so it is not given; try again after Retry-After.",
     ),
+    errors.NotEverywhere: Problem(
+        503,
+        "not_everywhere",
+        "Not everywhere",
+        "Not every process of the service confirmed the change of its models; ask again.",
+    ),
     errors.NotReady: Problem(
         503, "not_ready", "Not ready", "No model serves, or one broke its guarantee; see GET /v1/models."
     ),
@@ -291,7 +297,7 @@ def headers_of(error: Exception) -> dict[str, str]:
     match error:
         case errors.RetryLater():
             return {"Retry-After": str(error.retry_after_seconds)}
-        case errors.ShuttingDown() | errors.NotReady() | errors.LedgerUnavailable():
+        case errors.ShuttingDown() | errors.NotReady() | errors.NotEverywhere() | errors.LedgerUnavailable():
             return {"Retry-After": "5"}
         case errors.BadFraming():
             return {"Connection": "close"}  # where the next request begins is unknown

@@ -9,6 +9,7 @@ from goodcert.serve.certify import Certifier
 from goodcert.serve.departure import Departure
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
+from goodcert.serve.repository.everywhere import Changes
 from goodcert.serve.repository.repository import Repository
 from goodcert.serve.settings import Settings
 from goodcert.serve.telemetry.exposition import Exposition
@@ -16,7 +17,7 @@ from goodcert.serve.telemetry.exposition import Exposition
 
 @dataclass(frozen=True)
 class Service:
-    """The parts of a running service."""
+    """The parts of a running service. changes: loads and unloads models, here or in every process."""
 
     settings: Settings
     repository: Repository
@@ -26,6 +27,7 @@ class Service:
     lifecycle: Lifecycle
     callers: Callers
     departure: Departure
+    changes: Changes
 
 
 def service_of(request: Request) -> Service:

@@ -116,6 +116,8 @@ class TestDescriptions:
         with start(tmp_path / "all") as service:
             good, bad = connect(service).get_model_repository_index()
             ready = service.client.post("/v2/repository/index", json={"ready": True}).json()
+            for wrong in ({"ready": "yes"}, {"Ready": True}):
+                assert_error(service.client.post("/v2/repository/index", json=wrong), 400)
         assert good == {"name": "good", "version": "2", "state": "READY", "reason": ""}
         assert (bad["name"], bad["state"]) == ("bad", "UNAVAILABLE")
         assert "Loop" in bad["reason"]
@@ -475,6 +477,7 @@ class TestAdministration:
             lifecycle=None,
             callers=None,
             departure=None,
+            changes=repository or Shelf(),
         )
         transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))
 
@@ -509,6 +512,8 @@ class TestAdministration:
             b"[]",
             b"{",
             b'{"parameters":1}',
+            b'{"parameters":0}',
+            b'{"version":"2"}',
         ],
     )
     def test_a_model_cannot_be_sent_along(self, body):

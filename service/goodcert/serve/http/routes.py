@@ -33,7 +33,7 @@ _FORM = {
         "additionalProperties": False,
     }
 }
-_EPSILON = r"^(0*1(\.0*)?|0*\.[0-9]+|0+(\.[0-9]*)?)$"
+EPSILON = r"^(0*1(\.0*)?|0*\.[0-9]+|0+(\.[0-9]*)?)$"
 _CERTIFY: dict[str, Any] = {
     "parameters": [
         {
@@ -41,7 +41,7 @@ _CERTIFY: dict[str, Any] = {
             "in": "query",
             "required": False,
             "description": "Radius of the ball: one plain decimal in [0, 1]; by default the model's.",
-            "schema": {"type": "string", "pattern": _EPSILON, "maxLength": 64, "example": "0.3"},
+            "schema": {"type": "string", "pattern": EPSILON, "maxLength": 64, "example": "0.3"},
         },
         {
             "name": "method",

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from multiprocessing import parent_process
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -35,10 +36,11 @@ _NOTICE_SECONDS = 0.2
 _LOOK_SECONDS = 0.02
 
 
-def run(settings: Settings, listener: socket.socket | None = None) -> None:
+def run(settings: Settings, listener: socket.socket | None = None, shared: Path | None = None) -> None:
     """Serve until told to stop. Returns, or leaves with status 0 on SIGTERM, 3 when the start failed.
 
-    listener: a bound socket shared with other processes, one of several workers; None to bind its own.
+    listener: a bound socket shared with other processes, one of several workers; None to bind its own. shared: a
+    folder of these processes.
     """
     # Imported when it serves: a supervisor only wants `config`, and has no use for PyTorch.
     from goodcert.serve.app import create_app
@@ -50,7 +52,7 @@ def run(settings: Settings, listener: socket.socket | None = None) -> None:
     alone = listener is None
     if alone:
         ProcessCollector(registry=registry)
-    app = create_app(settings, registry=registry, lifecycle=lifecycle, on_start=tuning.tune)
+    app = create_app(settings, registry=registry, lifecycle=lifecycle, on_start=tuning.tune, shared=shared)
     listens = {**listening.options(settings, app.state.answers), "backlog": BACKLOG if alone else 1}
     server = Server(config(settings, app, **listens), lifecycle, settings)
     port = settings.metrics_port if alone else None

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
+from pathlib import Path
 from socket import socket
 from time import monotonic
 from typing import Protocol
@@ -154,7 +155,7 @@ def run(settings: Settings) -> None:
     """Serve with `settings.workers` processes until told to stop; leaves with a status other than 0 if that is
     due."""
     journal.configure(settings.log_format)
-    with _metrics_folder():
+    with _shared_folder() as shared:
         # Imported now that the folder is set.
         from prometheus_client import CollectorRegistry
 
@@ -170,7 +171,8 @@ def run(settings: Settings) -> None:
             exposition.forget(pid)
             restarts.inc()
 
-        supervisor = Supervisor(_starter(settings, listener), settings.workers, settings.grace_ms / 1000, ended)
+        start = _starter(settings, listener, shared)
+        supervisor = Supervisor(start, settings.workers, settings.grace_ms / 1000, ended)
         for number in _STOP:
             signal.signal(number, lambda *_: supervisor.stop())
         with exposition.own_port(exposition.merged(), settings.metrics_host, settings.metrics_port):
@@ -180,13 +182,14 @@ def run(settings: Settings) -> None:
 
 
 @contextmanager
-def _metrics_folder() -> Iterator[None]:
-    with tempfile.TemporaryDirectory(prefix="goodcert-metrics-") as folder:
+def _shared_folder() -> Iterator[Path]:
+    """Of the workers: their metrics, and where they tell each other what changes."""
+    with tempfile.TemporaryDirectory(prefix="goodcert-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
+        yield Path(folder)
 
 
-def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
+def _starter(settings: Settings, listener: socket, shared: Path) -> Callable[[], Worker]:
     cores = len(os.sched_getaffinity(0))
     threads = settings.threads or max(1, cores // settings.workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -195,7 +198,7 @@ def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
     own = settings.model_copy(update={"threads": threads})
 
     def start() -> Worker:
-        worker = context.Process(target=work, args=(own, listener))
+        worker = context.Process(target=work, args=(own, listener, shared))
         # systemd tells every process of a service to end; the one that workers are forked from must not yet.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         worker.start()
@@ -206,13 +209,13 @@ def _starter(settings: Settings, listener: socket) -> Callable[[], Worker]:
     return start
 
 
-def work(settings: Settings, listener: socket) -> None:
+def work(settings: Settings, listener: socket, shared: Path) -> None:
     """The whole life of a worker."""
     from goodcert.serve.process import server
 
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
-        server.run(settings, listener)
+        server.run(settings, listener, shared)
     except SettingsError as error:
         log.error("%s", error)
         sys.exit(2)

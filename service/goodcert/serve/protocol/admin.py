@@ -6,52 +6,53 @@ from typing import Any
 import orjson
 
 from goodcert.serve.errors import AdminDisabled, BadInference, NotSupported
-from goodcert.serve.repository.repository import ModelRefused, Repository
+from goodcert.serve.protocol import fields
+from goodcert.serve.repository.everywhere import Changes
+from goodcert.serve.repository.repository import ModelRefused
 from goodcert.serve.service import Service
 
 
-def changeable(service: Service) -> Repository:
-    """The repository, if callers may change it. Raises AdminDisabled."""
+def changes_of(service: Service) -> Changes:
+    """What changes the models, if callers may. Raises AdminDisabled."""
     if not service.settings.model_admin:
         raise AdminDisabled
-    return service.repository
+    return service.changes
 
 
-async def load(repository: Repository, name: str, body: bytes) -> None:
+async def load(changes: Changes, name: str, body: bytes) -> None:
     """Load a model from the repository. Raises BadInference with the reason where it is refused."""
     if parameters_of(body):
         raise NotSupported("a model is loaded as it lies in the repository; its config and files cannot be sent")
     try:
-        await repository.load(name)
+        await changes.load(name)
     except ModelRefused as error:  # the reasons are written for people
         raise BadInference(f"{name}: {error}") from error
 
 
-async def unload(repository: Repository, name: str, body: bytes) -> None:
+async def unload(changes: Changes, name: str, body: bytes) -> None:
     """Unload a model; `unload_dependents` may be either, as no model has any."""
     if parameters_of(body).keys() - {"unload_dependents"}:
         raise NotSupported("the parameter of unload is unload_dependents")
-    await repository.unload(name)
+    await changes.unload(name)
 
 
 def wants_ready_only(body: bytes) -> bool:
     """Whether a repository index is to leave out what does not answer."""
-    return _object(body).get("ready") is True
+    return fields.flag(_object(body, "ready"), "ready", False)
 
 
 def parameters_of(body: bytes) -> Mapping[str, Any]:
     """The `parameters` of a JSON body, which may be empty. Raises BadInference."""
-    parameters = _object(body).get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise BadInference("parameters: expected a JSON object")
-    return parameters
+    return fields.mapping(_object(body, "parameters").get("parameters"), "parameters")
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def _object(body: bytes, known: str) -> Mapping[str, Any]:
+    """A JSON object with nothing but what is known; empty where there is no body."""
     try:
         message = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:
         raise BadInference("the body is not valid JSON") from error
     if not isinstance(message, dict):
         raise BadInference("the body: expected a JSON object")
+    fields.require_known(message, (known,), "the body")
     return message

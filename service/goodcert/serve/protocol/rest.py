@@ -175,8 +175,8 @@ async def _repository(call: Call, rest: list[str]) -> Reply:
             return _json(descriptions.index(call.service.repository, ready_only))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
-            repository = admin.changeable(call.service)
-            await (admin.load if verb == "load" else admin.unload)(repository, name, await call.body())
+            changes = admin.changes_of(call.service)
+            await (admin.load if verb == "load" else admin.unload)(changes, name, await call.body())
             return _json({})
     raise HTTPException(404)
 

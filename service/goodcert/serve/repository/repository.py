@@ -49,9 +49,12 @@ class Repository:
         self._endings: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def open(cls, root: Path, loader: Loader, only: Collection[str] = ()) -> "Repository":
-        """With every model under `root` loaded, or those with the names `only` if there are some. Raises
-        SettingsError when there is no such folder, or no such model in it."""
+    def open(
+        cls, root: Path, loader: Loader, only: Collection[str] = (), unloaded: Collection[str] = ()
+    ) -> "Repository":
+        """With every model under `root` loaded, or those with the names `only` if there are some, but for the
+        `unloaded`, as if that had been asked for here. Raises SettingsError when there is no such folder, or no
+        such model in it."""
         if not root.is_dir():
             raise SettingsError(f"models: got {root}, expected a folder of <name>/<version>/model.onnx")
         repository = cls(root, loader, only)
@@ -62,6 +65,8 @@ class Repository:
             raise SettingsError(
                 f"model_names: got {sorted(missing)}, expected some of {there}, which are in {root}"
             )
+        repository._put_away({place.key for place in places if place.name in unloaded})
+        places = [place for place in places if place.name not in unloaded]
         for place, result in zip(places, loader.load(places), strict=True):
             repository._take(place, result)
         return repository
@@ -123,11 +128,8 @@ class Repository:
             known = {key for key in self._stamps if key[0] == name}
             if not known:
                 raise UnknownModel(name)
-            self._unloaded.add(name)
             endings = self._drop(known)
-            for key in known:
-                self._refused[key] = Refused(*key, "unloaded on request; load it to serve it again", "unloaded")
-                self._stamps[key] = ()
+            self._put_away(known)
         if endings:
             _, waiting = await asyncio.wait(endings, timeout=DRAIN_SECONDS)
             if waiting:
@@ -212,6 +214,13 @@ class Repository:
             if not self._models.get(name, True):
                 del self._models[name]
         return endings
+
+    def _put_away(self, keys: Iterable[Key]) -> None:
+        """Note that these are not served because somebody asked for that."""
+        for key in keys:
+            self._unloaded.add(key[0])
+            self._refused[key] = Refused(*key, "unloaded on request; load it to serve it again", "unloaded")
+            self._stamps[key] = ()
 
     def _retire(self, model: ServedModel) -> asyncio.Future[None]:
         """Close the model's queues when nobody holds it any more."""
