@@ -17,14 +17,24 @@ OTHER = onnx_model(
     {"w": WEIGHT}, ["N", 1, 8, 8],
 )  # fmt: skip
 
+CENTRES = np.random.default_rng(2).random((1, 3, 64), dtype=np.float32)
+MIXTURE = onnx_model(
+    [("Flatten", ["x"], "f", {}), ("Unsqueeze", ["f", "one"], "u", {}), ("Sub", ["centres", "u"], "d", {}),
+     ("ReduceSumSquare", ["d"], "s", {"axes": [2], "keepdims": 0}), ("Mul", ["s", "scale"], "y", {})],
+    {"one": np.array([1]), "centres": CENTRES, "scale": np.array([-0.5], np.float32)}, ["N", 1, 8, 8],
+)  # fmt: skip
+MODELS = pytest.mark.parametrize(
+    "model", [classifier(), OTHER, MIXTURE], ids=["common layers", "other operators", "a mixture"]
+)
 
-@pytest.mark.parametrize("model", [classifier(), OTHER], ids=["common layers", "other operators"])
+
+@MODELS
 def test_it_computes_what_onnx_runtime_computes(model: object) -> None:
     logits = forward(read_graph(model))(torch.from_numpy(IMAGES))
     np.testing.assert_allclose(logits, run_onnx(model, IMAGES)[0], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [classifier(), OTHER], ids=["common layers", "other operators"])
+@MODELS
 def test_its_gradient_is_that_of_small_differences(model: object) -> None:
     function, x = forward(read_graph(model)), torch.from_numpy(IMAGES[:1]).requires_grad_()
     (gradient,) = torch.autograd.grad(function(x)[0, 0], x)

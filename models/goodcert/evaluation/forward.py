@@ -2,9 +2,10 @@
 
 Only the served engine says what a point's confidence is; this finds the points."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -12,9 +13,12 @@ from goodcert.bounds.affine import Apply, convolution
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import Step, prepare
 from goodcert.bounds.interval import Interval
+from goodcert.bounds.reductions import axes_of
 from goodcert.bounds.rounding import EXACT
 
 Function = Callable[..., Tensor]
+
+_POINTWISE: Mapping[str, Function] = {"Add": torch.add, "Mul": torch.mul, "Relu": F.relu, "Sub": torch.sub}
 
 
 def forward(graph: Graph) -> Callable[[Tensor], Tensor]:
@@ -41,9 +45,11 @@ def _by_rule(step: Step) -> Function:
 
 
 def _layer(node: Node, graph: Graph) -> Function | None:
-    """The function of a layer whose weights are constant; None for another operator."""
-    if node.op == "Relu":
-        return F.relu
+    """The function of a common layer whose weights are constant; None for another operator."""
+    if node.op in _POINTWISE:
+        return _filled(_POINTWISE[node.op], node, graph)
+    if node.op == "ReduceSumSquare":
+        return _sum_square(node, graph)
     if node.op not in ("Conv", "Gemm") or not all(name in graph.constants for name in node.inputs[1:]):
         return None
     weight, *rest = (graph.constants[name] for name in node.inputs[1:])
@@ -55,6 +61,24 @@ def _layer(node: Node, graph: Graph) -> Function | None:
 
 def _conv(apply: Apply, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     return apply(x, weight, bias)
+
+
+def _filled(function: Function, node: Node, graph: Graph) -> Function:
+    """The function of those inputs alone that are no constants."""
+    known = [graph.constants.get(name) for name in node.inputs]
+
+    def apply(*values: Tensor) -> Tensor:
+        rest = iter(values)
+        return function(*(next(rest) if value is None else value for value in known))
+
+    return apply
+
+
+def _sum_square(node: Node, graph: Graph) -> Function | None:
+    """Of the distances to the centres of a mixture, which are a hundred times as many numbers as the image has."""
+    axes = axes_of(node, tuple(graph.constants.get(name) for name in node.inputs))
+    keep = bool(node.attributes.get("keepdims", 1))
+    return None if axes is None else lambda x: x.square().sum(axes, keep)
 
 
 def _gemm(weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
