@@ -97,4 +97,5 @@ def _postgresql(address: URL, isolation: IsolationLevel, options: dict[str, Any]
         "options": f"-c synchronous_commit=on -c lock_timeout={WAIT_SECONDS}s",
     }
     url = address.set(drivername="postgresql+psycopg")
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, isolation_level=isolation, **options)
+    options = {"pool_pre_ping": True, "isolation_level": isolation, "paramstyle": "format"} | options
+    return create_engine(url, connect_args=arguments, **options)
