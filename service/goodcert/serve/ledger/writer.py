@@ -13,7 +13,6 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
-from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve import timestamp
 from goodcert.serve.errors import LedgerUnavailable
@@ -212,7 +211,7 @@ class Writer:
         try:
             with self._engine.begin() as connection:
                 self._mark(connection, lock(connection), due=True)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001  SQLAlchemy's, or the driver's own
             log.error("the ledger got no last checkpoint: %s", type(error).__name__)
 
 
