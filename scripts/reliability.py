@@ -32,6 +32,11 @@ SECTIONS = {
             "tests/promises/test_ledger.py::"
             "test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back"
         ),
+        (
+            "tests/promises/test_triggers.py::"
+            "test_what_was_raised_while_nobody_listened_survives_kill_9_and_is_delivered"
+        ),
+        "tests/promises/test_triggers.py::test_killed_in_the_middle_of_delivering_nothing_is_missing",
     ),
     "An engine that breaks its word": ("tests/serve/test_unsound.py",),
     "Hostile images": (

@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -63,21 +65,28 @@ def delivered(inbox: Inbox) -> list[str]:
     return sorted(json.loads(payload)["data"]["certificate"]["id"] for payload in dict(inbox.got).values())
 
 
-def test_what_was_raised_while_nobody_listened_survives_kill_9_and_is_delivered(tmp_path: Path, port: int) -> None:
+def test_what_was_raised_while_nobody_listened_survives_kill_9_and_is_delivered(
+    tmp_path: Path, port: int, record_property: Callable[[str, object], None]
+) -> None:
     config, inbox = configured(tmp_path, port), Inbox()
     with serving("--config", config) as served:
         ids = certify(served, 30)
         served.line(lambda line: "person: webhooks are not received" in line["message"])
         assert counted(served, "raised_total") == 30
-        assert counted(served, "failed_total") > 0
+        tried = counted(served, "failed_total")
+        assert tried > 0
         served.process.send_signal(signal.SIGKILL)
         served.process.wait()
     with serving("--config", config) as served, receiving(inbox, port):
+        ready = time.monotonic()
         ids += certify(served, 5)
         inbox.wait_for(35)
+        took = time.monotonic() - ready
         assert delivered(inbox) == sorted(ids)
         assert len(inbox.got) == 35  # nothing had been received before, so nothing twice
         settled(served, delivered_total=35, raised_total=5)
+    down = f"nobody listened for {tried:.0f} attempts; 30 webhooks raised before the kill, 5 after it"
+    record_property("found", f"{down}; 35 delivered {took:.1f} s after the start, 0 missing, 0 twice")
 
 
 def settled(served: Served, **counts: float) -> None:
@@ -90,7 +99,9 @@ def settled(served: Served, **counts: float) -> None:
     raise AssertionError(found)
 
 
-def test_killed_in_the_middle_of_delivering_nothing_is_missing(tmp_path: Path, port: int) -> None:
+def test_killed_in_the_middle_of_delivering_nothing_is_missing(
+    tmp_path: Path, port: int, record_property: Callable[[str, object], None]
+) -> None:
     config, inbox = configured(tmp_path, port), Inbox()
     with serving("--config", config) as served:
         ids = certify(served, 60)
@@ -101,8 +112,11 @@ def test_killed_in_the_middle_of_delivering_nothing_is_missing(tmp_path: Path, p
     first = {identity for identity, _ in inbox.got}
     with serving("--config", config), receiving(inbox, port):
         inbox.wait_for(60)
-    assert first < {identity for identity, _ in inbox.got}
+    got = [identity for identity, _ in inbox.got]
+    assert first < set(got)
     assert delivered(inbox) == sorted(ids)
+    again = len(got) - len(set(got))
+    record_property("found", f"killed after {len(first)} of 60 webhooks; 0 missing, {again} sent again, same id")
 
 
 def test_several_workers_share_one_outbox_and_deliver_each_webhook_once(tmp_path: Path, port: int) -> None:

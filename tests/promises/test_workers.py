@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import ssl
+import time
 from collections.abc import Callable
 from itertools import count, islice
 from pathlib import Path
@@ -48,13 +49,16 @@ def test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_doub
         with callers.calling(8):
             callers.wait_for(50)
             os.kill(first, signal.SIGKILL)
+            killed = time.monotonic()
             successor = served.line(lambda line: is_ready(line) and line["pid"] not in (first, second))["pid"]
-            assert processor_seconds(successor) < WITHIN_SECONDS
+            took, used = time.monotonic() - killed, processor_seconds(successor)
+            assert used < WITHIN_SECONDS
             os.kill(second, signal.SIGKILL)  # now the successor answers alone
             callers.wait_for(50)
         assert_right(callers)
         assert_counted_once(served, callers)
-        record_property("found", f"8 callers, 2 workers killed, {callers.found}, 0 wrong")
+        back = f"the first one replaced within {took:.1f} s, {used:.1f} s of them processor time"
+        record_property("found", f"8 callers, 2 workers killed, {back}; {callers.found}, 0 wrong")
         assert counted(served, "goodcert_worker_restarts_total") == 2
         served.process.send_signal(signal.SIGTERM)
         assert served.end() == 0

@@ -8,6 +8,7 @@ import pytest
 
 from goodcert.serve.errors import BadIdempotencyKey
 from goodcert.serve.http import schemas
+from goodcert.serve.proof import signing
 from goodcert.serve.proof.idempotency import caller_of, once
 from goodcert.serve.proof.signing import CERTIFICATE, create_key, key_set, verified
 
@@ -62,11 +63,11 @@ def test_without_a_key_nothing_is_signed_and_that_is_said(service, png):
     assert code(service.certify(png, params={"signed": "yes"})) == (422, "bad_signed")
 
 
-def test_after_rotation_the_newest_key_signs_and_old_certificates_verify(start, keys, png):
+def test_after_rotation_the_newest_key_signs_and_old_certificates_verify(start, keys, png, monkeypatch):
+    monkeypatch.setattr(signing, "RECHECK_SECONDS", 0)
     with start(signing_keys=keys) as service:
         old = service.certify(png, headers=JOSE).text
-    create_key(keys)
-    with start(signing_keys=keys) as service:
+        create_key(keys)
         published = key_set(service.client.get("/v1/keys").content)
         new = service.certify(png, headers=JOSE).text
     assert old.split(".")[0] != new.split(".")[0]

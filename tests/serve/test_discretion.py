@@ -1,10 +1,12 @@
 """Errors and logs tell codes and types: never a traceback, a path, an address, a key, an image."""
 
+import ast
 import base64
 import logging
 import re
 import socket
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -226,3 +228,44 @@ def test_who_connects_is_in_no_line(service, log):
         while connection.recv(4096):
             pass
     assert_discreet("\n".join(line for line in log if "running on" not in line), str(port))
+
+
+# What lines of the log may tell beside their fixed texts; the access log, off by default, tells `extra`. Names of
+# models are those of folders, which `plain` cuts to one line; `reason` is written for people, and hostile files are
+# sent to it (test_quarantine, test_strangers); that of a condemned model has three numbers; `fault` is a type, a
+# status or a fixed text; a `SettingsError` names the setting and the file that keep a worker from starting, before
+# anybody is served.
+TOLD = {
+    "name", "version", "self.name", "self.version", "*place.key", "*map(plain, place.key)", "reason",
+    "model.engine.device", "worker.pid", "worker.exitcode", "delay", "bound", "letters", "fault", "trigger.name",
+    "trigger.model", "type(error).__name__", "error", "self._lifecycle.in_flight", "len(items)", "len(fresh)",
+    "len(self._keys)",
+}  # fmt: skip
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+
+
+def logged():
+    """Every call that writes to the log, as it is in the source."""
+    for path in Path("service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(func=ast.Attribute(value=ast.Name(id="log" | "access"), attr=level)) if (
+                    level in LEVELS
+                ):
+                    yield f"{path.name}:{node.lineno}", node
+
+
+def test_lines_of_the_log_are_fixed_texts_and_tell_nothing_that_was_not_thought_about():
+    calls = dict(logged())
+    assert len(calls) > 30
+    for place, call in calls.items():
+        text, *told = call.args
+        assert isinstance(text, ast.Constant), place
+        assert {ast.unparse(each) for each in told} <= TOLD, place
+        assert {keyword.arg for keyword in call.keywords} <= {"extra"}, place
+
+
+def test_everything_that_is_logged_is_found_by_that_test():
+    sources = "".join(path.read_text(encoding="utf-8") for path in Path("service").rglob("*.py"))
+    assert set(re.findall(r"(\w+) = logging\.getLogger", sources)) == {"log", "access"}
+    assert not re.search(r"\bprint\(|sys\.stderr|logging\.(debug|info|warning|error|exception)\(", sources)

@@ -15,6 +15,8 @@ from joserfc.jwk import ECKey, KeySet, OctKey, OKPKey
 from goodcert.serve.proof.signing import (
     CERTIFICATE,
     CHECKPOINT,
+    RECHECK_SECONDS,
+    FolderSigner,
     KeyFault,
     SignatureRefused,
     Signer,
@@ -220,3 +222,57 @@ def test_keys_of_other_kinds_in_a_set_are_passed_over(signer):
 def test_a_set_without_a_key_is_refused(text):
     with pytest.raises(KeyFault):
         key_set(text)
+
+
+class TestRotation:
+    """time: what the clock of the signer says."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        create_key(tmp_path)
+        return tmp_path
+
+    @pytest.fixture
+    def time(self):
+        return [1000.0]
+
+    @pytest.fixture
+    def signer(self, folder, time):
+        return FolderSigner(folder, clock=lambda: time[0])
+
+    def test_a_new_key_signs_and_is_published_without_a_restart_and_the_old_one_still_verifies(
+        self, signer, folder, time
+    ):
+        old = signer.sign(PAYLOAD, CERTIFICATE)
+        _, key = create_key(folder)
+        time[0] += RECHECK_SECONDS
+        new = signer.sign(PAYLOAD, CERTIFICATE)
+        assert jws.extract_compact(new.encode()).headers()["kid"] == key.kid
+        keys = key_set(json.dumps(signer.published()))
+        assert [verified(token, keys, CERTIFICATE) for token in (old, new)] == [PAYLOAD] * 2
+
+    def test_a_key_that_is_taken_out_is_no_longer_published(self, signer, folder, time):
+        gone = signer.kid
+        create_key(folder)
+        min(folder.iterdir()).unlink()
+        time[0] += RECHECK_SECONDS
+        assert gone not in [key["kid"] for key in signer.published()["keys"]]
+
+    def test_the_folder_is_looked_at_once_a_second_at_most(self, signer, folder, time):
+        create_key(folder)
+        time[0] += RECHECK_SECONDS / 2
+        assert len(signer.published()["keys"]) == 1
+
+    @pytest.mark.parametrize("harm", ["unlink", "tear"])
+    def test_a_folder_that_cannot_be_used_leaves_the_keys_of_before(self, signer, folder, time, caplog, harm):
+        before, (path,) = signer.published(), folder.iterdir()
+        good = path.read_bytes()
+        path.unlink() if harm == "unlink" else path.write_bytes(good[:-9])
+        time[0] += RECHECK_SECONDS
+        assert signer.published() == before
+        assert "the keys of before stay" in caplog.text
+        assert str(folder) not in caplog.text
+        path.write_bytes(good)
+        create_key(folder)
+        time[0] += RECHECK_SECONDS
+        assert len(signer.published()["keys"]) == 2

@@ -127,9 +127,9 @@ async def _open(ledger: "Ledger", settings: Settings) -> None:
 
 
 def _signer(folder: Path) -> "Signer":
-    from goodcert.serve.proof.signing import Signer, read_keys
+    from goodcert.serve.proof.signing import FolderSigner
 
-    return Signer(read_keys(folder))
+    return FolderSigner(folder)
 
 
 def _both(record: Callable[[Run], None], traces: "Traces | None") -> Callable[[Run], None]:

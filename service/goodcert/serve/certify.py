@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from time import perf_counter
 from typing import NamedTuple
-from uuid import uuid4
 
 from PIL import Image
 
@@ -16,6 +15,7 @@ from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
 from goodcert.engine.radius import search
+from goodcert.serve import identity
 from goodcert.serve.batching import Priority
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.images.decode import Decoded, decode, open_image
@@ -196,7 +196,7 @@ def _issue(
     model: ServedModel, image: Decoded, radius: Radius, scope: Scope, answer: Answer, largest: float | None
 ) -> Certificate:
     verdict = _verdict(model, answer)
-    return Certificate(uuid4().hex, model, image, radius, scope, answer, verdict, largest, datetime.now(UTC))
+    return Certificate(identity.new(), model, image, radius, scope, answer, verdict, largest, datetime.now(UTC))
 
 
 def _verdict(model: ServedModel, answer: Answer) -> Verdict:

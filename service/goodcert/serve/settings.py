@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     signing_keys: DirectoryPath | None = Field(
         None,
         description="Folder of Ed25519 keys in PEM (`goodcert signing-keys create`): the newest signs, all are "
-        "published at `/v1/keys`.",
+        "published at `/v1/keys`. It may change while the service runs.",
     )
     ledger_url: SecretStr | None = Field(
         None,

@@ -10,8 +10,8 @@ from goodcert.serve.ledger.chain import ORIGIN, Checkpoint, Link, read_checkpoin
 from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.retention import prune
+from goodcert.serve.ledger.rows import row_of
 from goodcert.serve.ledger.tables import certificates, checkpoints, head
-from goodcert.serve.ledger.writer import row_of
 from goodcert.serve.proof.signing import Signer, create_key, read_keys
 
 C = certificates.c

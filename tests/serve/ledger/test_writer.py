@@ -3,9 +3,11 @@
 import asyncio
 import json
 import resource
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -16,7 +18,7 @@ from sqlalchemy import func, select
 from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.ledger import writer as writing
 from goodcert.serve.ledger.audit import audit
-from goodcert.serve.ledger.database import connect, existing, migrate
+from goodcert.serve.ledger.database import connect, existing, migrate, write_ahead
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.tables import answers, certificates, metadata
 from goodcert.serve.ledger.writer import Writer
@@ -249,3 +251,18 @@ class TestFailure:
         with pytest.raises(SettingsError, match="ledger_url") as refused:
             connect(wrong)
         assert "secret" not in str(refused.value)
+
+
+def test_a_new_file_that_another_process_opens_at_the_same_time_is_tried_again():
+    class Contended(sqlite3.Connection):
+        refusals = 3
+
+        def execute(self, statement):
+            if self.refusals:
+                self.refusals -= 1
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(statement)
+
+    with closing(sqlite3.connect(":memory:", factory=Contended)) as connection:
+        write_ahead(connection)
+        assert connection.refusals == 0

@@ -2,11 +2,12 @@
 
 import argparse
 import asyncio
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -38,19 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Result:
+    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{Path(folder) / 'ledger.db'}"
         with _service() as plain, _service("--ledger-url", url) as recording:
             for address in (plain, recording):
                 _run(address, options)  # the first one warms up
             rounds = [(_run(plain, options), _run(recording, options)) for _ in range(options.rounds)]
-    without, with_it = (_middle(samples) for samples in zip(*rounds, strict=True))
-    table = _table(without, with_it)
+    table = _table(rounds)
     page = f"""# What the ledger costs
 
-Measured by `goodcert bench ledger` on {speed.hardware("cpu")}: {options.connections} connections, \
-{options.rounds} interleaved runs of {options.images} images of 28 x 28 pixels each, medians. Every certificate \
-is on the disk before its answer is sent.
+Measured by `goodcert bench ledger --connections {options.connections} --rounds {options.rounds} --images \
+{options.images}` on {speed.hardware("cpu")}; when it began, other programs made a load of {busy:.1f} on \
+{os.cpu_count()} processors. Runs with and without the ledger take turns; medians, the cost that of neighbours. \
+Every certificate is on the disk before its answer is sent. The more callers there are, the more of them share a \
+transaction.
 
 {table}
 """
@@ -113,14 +116,18 @@ def _request() -> bytes:
     return head.encode() + body
 
 
-def _middle(samples: tuple[Sample, ...]) -> Sample:
+def _middle(samples: Iterable[Sample]) -> Sample:
     return Sample(*(median(values) for values in zip(*samples, strict=True)))
 
 
-def _table(without: Sample, with_it: Sample) -> str:
+def _table(rounds: Sequence[tuple[Sample, Sample]]) -> str:
+    """rounds: each a run without the ledger, and the one with it that followed."""
     rows = [
         f"| {name} | {sample.cpu_ms:.3f} | {sample.rate:.0f} |"
-        for name, sample in (("without", without), ("with the ledger", with_it))
+        for name, sample in zip(
+            ("without", "with the ledger"), map(_middle, zip(*rounds, strict=True)), strict=True
+        )
     ]
-    cost = f"| cost | {with_it.cpu_ms / without.cpu_ms - 1:+.1%} | {with_it.rate / without.rate - 1:+.1%} |"
-    return "\n".join(["| | CPU of the server, ms an image | images a second |", "|---|---|---|", *rows, cost])
+    cost = _middle(Sample(after.cpu_ms / before.cpu_ms, after.rate / before.rate) for before, after in rounds)
+    last = f"| cost | {cost.cpu_ms - 1:+.1%} | {cost.rate - 1:+.1%} |"
+    return "\n".join(["| | CPU of the server, ms an image | images a second |", "|---|---|---|", *rows, last])

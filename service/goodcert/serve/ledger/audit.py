@@ -8,8 +8,8 @@ from joserfc.jwk import KeySet
 from sqlalchemy import Connection, Row, select
 
 from goodcert.serve.ledger.chain import ORIGIN, Checkpoint, Link, read_checkpoint
+from goodcert.serve.ledger.rows import row_of
 from goodcert.serve.ledger.tables import certificates, checkpoints, head
-from goodcert.serve.ledger.writer import row_of
 from goodcert.serve.proof.signing import SignatureRefused
 
 _AT_ONCE = 1000
@@ -58,7 +58,7 @@ def _walk(connection: Connection, link: Link, expected: dict[int, bytes]) -> tup
             return link, [f"certificate {after.seq} is missing: the next one there is {row.seq}"]
         if row.digest != after.digest:
             return link, [f"certificate {row.seq} (id {row.id}) is not what was recorded, or not in its place"]
-        if row_of(after, orjson.loads(row.body), row.body) != dict(row._mapping):
+        if row_of(after, orjson.loads(row.body), row.body) != tuple(row):
             return link, [f"certificate {row.seq} (id {row.id}): a column says something else than its text"]
         if expected.get(row.seq, row.digest) != row.digest:
             return link, [f"certificates up to {row.seq} were written anew: a checkpoint has another digest"]

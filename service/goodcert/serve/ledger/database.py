@@ -1,6 +1,8 @@
 """A database by its URL: SQLite in a file, or PostgreSQL; brought to the newest tables when it is opened."""
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +78,8 @@ def _sqlite(address: URL, begin: str, options: dict[str, Any]) -> Engine:
 
     def opened(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, and nowhere else
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}")
+        write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL")
         there = os.stat(str(address.database))
         record.info["file"] = (there.st_dev, there.st_ino)
 
@@ -89,6 +91,19 @@ def _sqlite(address: URL, begin: str, options: dict[str, Any]) -> Engine:
     return engine
 
 
+def write_ahead(connection: sqlite3.Connection) -> None:
+    """Of two processes that open a new file at the same time SQLite refuses one at once, whatever its timeout."""
+    until = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 def _postgresql(address: URL, isolation: IsolationLevel, options: dict[str, Any]) -> Engine:
     """isolation: readers see one moment, writers what the lock lets them."""
     arguments = {
@@ -97,4 +112,5 @@ def _postgresql(address: URL, isolation: IsolationLevel, options: dict[str, Any]
         "options": f"-c synchronous_commit=on -c lock_timeout={WAIT_SECONDS}s",
     }
     url = address.set(drivername="postgresql+psycopg")
-    return create_engine(url, connect_args=arguments, pool_pre_ping=True, isolation_level=isolation, **options)
+    options = {"pool_pre_ping": True, "isolation_level": isolation, "paramstyle": "format"} | options
+    return create_engine(url, connect_args=arguments, **options)

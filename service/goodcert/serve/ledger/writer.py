@@ -12,9 +12,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, NamedTuple
 
-import orjson
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, tuple_, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
 
 from goodcert.serve import timestamp
 from goodcert.serve.errors import LedgerUnavailable
@@ -22,7 +20,8 @@ from goodcert.serve.event import Event
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
 from goodcert.serve.ledger.database import in_place, migrate
 from goodcert.serve.ledger.outbox import put
-from goodcert.serve.ledger.tables import answers, certificates, checkpoints, head
+from goodcert.serve.ledger.rows import append, lock
+from goodcert.serve.ledger.tables import answers, checkpoints
 from goodcert.serve.proof.idempotency import Name, Stored
 from goodcert.serve.proof.signing import Signer
 
@@ -32,11 +31,6 @@ CHECKPOINT_ROWS = 1000
 CHECKPOINT_SECONDS = 60
 KEPT = timedelta(hours=24)
 """How long an answer is kept for its idempotency key."""
-
-# Made once: putting a statement together costs more than running it.
-_HEAD = select(head.c.seq, head.c.digest).with_for_update()
-_INSERT = insert(certificates)
-_MOVE = update(head).values(seq=bindparam("seq"), digest=bindparam("digest"))
 
 _MOST = 1024
 """The most requests whose certificates share a transaction."""
@@ -192,10 +186,10 @@ class Writer:
     def _commit(self, entries: list[_Entry]) -> list[Stored | None]:
         with self._engine.connect() as connection:
             with connection.begin():
-                link = _lock(connection)
+                link = lock(connection)
                 results = _claim(connection, entries)
                 fresh = _fresh(entries, results)
-                link = _append(connection, link, [body for entry in fresh for body in entry.bodies])
+                link = append(connection, link, [body for entry in fresh for body in entry.bodies])
                 put(connection, [event for entry in fresh for event in entry.events])
                 self._mark(connection, link)
             if not in_place(connection):
@@ -216,8 +210,8 @@ class Writer:
     def _close(self) -> None:
         try:
             with self._engine.begin() as connection:
-                self._mark(connection, _lock(connection), due=True)
-        except SQLAlchemyError as error:
+                self._mark(connection, lock(connection), due=True)
+        except Exception as error:  # noqa: BLE001  SQLAlchemy's, or the driver's own
             log.error("the ledger got no last checkpoint: %s", type(error).__name__)
 
 
@@ -243,37 +237,6 @@ def _keep(connection: Connection, link: Link, signer: Signer | None, *, base: bo
 def _fresh(entries: Sequence[_Entry], results: Sequence[object]) -> list[_Entry]:
     """Those that were not answered before."""
     return [entry for entry, found in zip(entries, results, strict=True) if found is None]
-
-
-def _lock(connection: Connection) -> Link:
-    """The last link, held until the transaction ends: by its row in PostgreSQL, by BEGIN IMMEDIATE in SQLite."""
-    return Link(*connection.execute(_HEAD).one())
-
-
-def _append(connection: Connection, link: Link, bodies: Sequence[Mapping[str, Any]]) -> Link:
-    rows = []
-    for body in bodies:
-        text = orjson.dumps(body)
-        link = link.then(text)
-        rows.append(row_of(link, body, text))
-    if rows:
-        connection.execute(_INSERT, rows)
-        connection.execute(_MOVE, link._asdict())
-    return link
-
-
-def row_of(link: Link, body: Mapping[str, Any], text: bytes) -> dict[str, Any]:
-    """The row of a certificate; `text` is `body` in JSON."""
-    return {
-        "seq": link.seq,
-        "id": body["id"],
-        "model": body["model"]["name"],
-        "version": body["model"]["version"],
-        "verdict": body["verdict"],
-        "issued_at": body["issued_at"],
-        "digest": link.digest,
-        "body": text,
-    }
 
 
 def _claim(connection: Connection, entries: Sequence[_Entry]) -> list[Stored | None]:

@@ -5,8 +5,11 @@ signs; all are published, those that are only public too, so that what they sign
 """
 
 import json
+import logging
 import os
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +18,15 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OKPKey
 
+log = logging.getLogger("goodcert.serve")
+
 ALGORITHM: Final = "Ed25519"
 CERTIFICATE = "goodcert-certificate"
 CHECKPOINT = "goodcert-checkpoint"
 """Types of what is signed (RFC 8725, section 3.11): one is never taken for the other."""
+
+RECHECK_SECONDS = 1.0
+"""A change of the folder is noticed so many seconds after it, or earlier."""
 
 _LONGEST = 2**20
 """Bytes of a payload: a certificate of 1024 classes fits many times."""
@@ -51,8 +59,9 @@ class Signer:
 
     def sign(self, payload: bytes, kind: str) -> str:
         """The compact serialization; the same payload gives the same bytes as long as the key is the same."""
-        header = {"alg": ALGORITHM, "kid": self.kid, "typ": kind}
-        return jws.serialize_compact(header, payload, self._key, registry=_registry())
+        key = self._key
+        header = {"alg": ALGORITHM, "kid": str(key.kid), "typ": kind}
+        return jws.serialize_compact(header, payload, key, registry=_registry())
 
     def certificate(self, body: bytes) -> str:
         """A certificate, `body` in JSON, signed."""
@@ -61,6 +70,52 @@ class Signer:
     def published(self) -> dict[str, Any]:
         """The JWK set: public parts of all keys."""
         return published(self._keys)
+
+
+class FolderSigner(Signer):
+    """Signs with the newest key of a folder as it is now: a change of it takes `RECHECK_SECONDS`, and no restart.
+
+    Where the folder cannot be used any more, the keys of before stay. Thread-safe. Raises KeyFault at the start.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder, self._clock = folder, clock
+        self._stamp, self._checked = _stamp(folder), clock()
+        super().__init__(read_keys(folder))
+
+    def sign(self, payload: bytes, kind: str) -> str:
+        self._recheck()
+        return super().sign(payload, kind)
+
+    def published(self) -> dict[str, Any]:
+        self._recheck()
+        return super().published()
+
+    def _recheck(self) -> None:
+        now = self._clock()
+        if now - self._checked < RECHECK_SECONDS:
+            return
+        self._checked = now
+        stamp = _stamp(self._folder)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            super().__init__(read_keys(self._folder))
+        except KeyFault:
+            log.error("the folder of signing keys cannot be used: the keys of before stay")
+        else:
+            log.info("the folder of signing keys has changed: %d keys are published", len(self._keys))
+
+
+def _stamp(folder: Path) -> list[tuple[str, int, int]]:
+    """What tells one state of the folder from another; of a file that is gone meanwhile, that it is."""
+    found = []
+    for path in sorted(folder.glob("*.pem")):
+        with suppress(OSError):
+            status = path.stat()
+            found.append((path.name, status.st_mtime_ns, status.st_size))
+    return found
 
 
 def verified(token: str, keys: KeySet, kind: str) -> bytes:
