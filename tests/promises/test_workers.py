@@ -18,19 +18,13 @@ import tritonclient.grpc as triton
 from goodcert import zoo
 from pem import certify
 from prometheus import free_port
-from serving import Callers, Served, images, is_ready, said, serving
+from serving import Callers, Served, images, is_ready, processor_seconds, said, serving
 
-WITHIN_SECONDS = 5
+WITHIN_SECONDS = 3
 
 
 def ready_workers(served: Served) -> list[int]:
     return [line["pid"] for line in served.lines if is_ready(line)]
-
-
-def processor_seconds(pid: int) -> float:
-    """What the process has used so far; on a busy machine it waits, which is none of its fault."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def counted(served: Served, pattern: str) -> float:
