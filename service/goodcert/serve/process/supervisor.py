@@ -30,8 +30,8 @@ log = logging.getLogger("goodcert.serve")
 
 # By a worker that cannot start: told by uvicorn, by an exception, by us.
 _STARTUP_FAILURES = {1, 2, 3}
-# Who ends sooner than this may do so again: from the second time on the next one waits, twice as long each time, up
-# to the longest.
+# Who ends sooner than this may do so again: from the second time on the next one waits, twice as long each time,
+# at most the longest.
 _YOUNG_SECONDS = 10
 _LONGEST_WAIT_SECONDS = 30
 # What a worker may take beyond its grace period to leave.
