@@ -1,11 +1,16 @@
 """The documents say what the code does."""
 
+import argparse
+import importlib
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from goodcert.cli.main import VERBS
 
 ROOT = Path(__file__).parent.parent
 
@@ -31,21 +36,49 @@ def test_the_readme_opens_with_the_two_commands() -> None:
     assert commands[:2] == ["scripts/demo", "scripts/test"]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "docs/certificates.md",
-        "docs/ledger.md",
-        "docs/security.md",
-        "docs/triggers.md",
-    ],
-)
-def test_every_path_that_a_page_links_to_exists(page: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text(encoding="utf-8"))
-    assert links
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_that_a_page_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+    paths = re.findall(r"`((?:tests|service|models|clients|scripts|docker)/[\w./-]+)", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def commands() -> list[str]:
+    """What pages tell people to type: lines of blocks, without comments, pipes, redirections and options to fill
+    in."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+        for block in re.findall(r"```\n(.*?)```", text, flags=re.DOTALL):
+            lines = (re.split(r"\s+[#|>\[]", line)[0] for line in block.splitlines())
+            found += [line for line in lines if line.startswith("goodcert ")]
+    return found
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_every_command_on_a_page_is_one_that_there_is(command: str) -> None:
+    _, verb, *rest = shlex.split(command)
+    assert verb in VERBS
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"goodcert.cli.{verb.replace('-', '_')}").add_arguments(parser)
+    parser.parse_args(rest)  # or leaves with status 2
+
+
+def test_every_verb_in_the_text_of_a_page_is_one_that_there_is() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        verbs = re.findall(r"`goodcert ([a-z][a-z-]*)", text.replace("\n", " "))
+        assert set(verbs) <= set(VERBS), page
 
 
 def test_the_version_has_its_place_in_the_changelog() -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import ssl
 import time
@@ -14,24 +13,21 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import tritonclient.grpc as triton
 
-from goodcert import zoo
+import miniature
+from goodcert.artifact import write
+from graphs import onnx_model
 from pem import certify
 from prometheus import free_port
-from serving import Callers, Served, images, is_ready, said, serving
+from serving import Callers, Served, images, is_ready, processor_seconds, said, serving
 
-WITHIN_SECONDS = 5
+WITHIN_SECONDS = 3
 
 
 def ready_workers(served: Served) -> list[int]:
     return [line["pid"] for line in served.lines if is_ready(line)]
-
-
-def processor_seconds(pid: int) -> float:
-    """What the process has used so far; on a busy machine it waits, which is none of its fault."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def counted(served: Served, pattern: str) -> float:
@@ -120,19 +116,25 @@ def versions(served: Served) -> set[tuple[str, ...]]:
     }
 
 
+def put(root: Path, version: str) -> None:
+    """A linear model, which is loaded in a moment."""
+    layers = [("Flatten", ["x"], "f", {}), ("Gemm", ["f", "w"], "y", {})]
+    graph = onnx_model(layers, {"w": np.eye(64, 3, dtype=np.float32)}, ["N", 1, 8, 8])
+    write(graph, miniature.metadata(), root / "tiny" / version / "model.onnx")
+
+
 def test_a_model_loaded_or_unloaded_on_request_is_so_in_every_worker_and_its_successor(tmp_path: Path) -> None:
-    shipped = zoo.folder() / "mnist-good100" / "1"
-    shutil.copytree(shipped, tmp_path / "mnist-good100" / "1")
+    put(tmp_path, "1")
     flags = ["--workers", "2", "--threads", "1", "--access-log", "true"]
     with serving(*flags, "--models", str(tmp_path), "--model-admin", "true") as served:
         served.line(lambda _: len(ready_workers(served)) == 2)
 
         def change(verb: str) -> None:
-            address = f"http://127.0.0.1:{served.port}/v2/repository/models/mnist-good100/{verb}"
+            address = f"http://127.0.0.1:{served.port}/v2/repository/models/tiny/{verb}"
             assert httpx.post(address, timeout=120).status_code == 200
 
         assert versions(served) == {("1",)}
-        shutil.copytree(shipped, tmp_path / "mnist-good100" / "2")
+        put(tmp_path, "2")
         change("load")
         assert versions(served) == {("1", "2")}
         change("unload")

@@ -46,6 +46,11 @@ class Bench:
         waiting = self.batcher.submit(item, size_bytes=size_bytes, deadline=deadline, priority=priority)
         return asyncio.ensure_future(waiting)
 
+    def submit_all(self, items, size_bytes=1, seconds=30.0, priority="monitor"):
+        deadline = asyncio.get_running_loop().time() + seconds
+        waiting = self.batcher.submit_all(items, size_bytes=size_bytes, deadline=deadline, priority=priority)
+        return asyncio.ensure_future(waiting)
+
     def bulk(self, count, first=1000):
         """So many items of bulk, counted from `first`."""
         return [self.submit(first + i, priority="bulk") for i in range(count)]
@@ -344,6 +349,49 @@ async def test_bulk_that_fills_its_lane_leaves_room_for_monitors():
         monitor = b.submit(1)
         b.work.gate.set()
         assert await asyncio.gather(first, monitor, *bulk) == [0, 2, 2000, 2002]
+
+
+@claim
+async def test_many_items_have_room_together_or_not():
+    async with bench(max_items=4, max_bytes=100) as b:
+        b.batcher._learn(2.0)
+        first = await b.block()
+        one = b.submit(1, size_bytes=50)
+        await asyncio.sleep(0)
+        for count, size_bytes in ((4, 1), (2, 26)):
+            with pytest.raises(QueueFull) as refusal:
+                await b.submit_all(range(count), size_bytes)
+            assert refusal.value.retry_after_seconds == 2
+        assert len(b.batcher) == 1
+        three = b.submit_all([2, 3, 4], 10)
+        bulk = b.submit_all([5, 6], 1000, priority="bulk")  # nothing waits there
+        b.work.gate.set()
+        assert await asyncio.gather(first, one, three, bulk) == [0, 2, [4, 6, 8], [10, 12]]
+
+
+@claim
+async def test_of_many_items_whose_caller_is_gone_none_is_left():
+    async with bench() as b:
+        first = await b.block()
+        many = b.submit_all([1, 2, 3])
+        await asyncio.sleep(0)
+        assert len(b.batcher) == 3
+        many.cancel()
+        await asyncio.wait([many])
+        assert len(b.batcher) == 0
+        b.work.gate.set()
+        assert await first == 0
+
+
+@claim
+async def test_many_items_that_are_late_are_dropped_together():
+    async with bench() as b:
+        first = await b.block()
+        with pytest.raises(DeadlineExceeded):
+            await b.submit_all([1, 2, 3], seconds=0.001)
+        assert len(b.batcher) == 0
+        b.work.gate.set()
+        assert await first == 0
 
 
 @claim

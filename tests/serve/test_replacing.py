@@ -312,21 +312,43 @@ def test_closing_answers_those_that_have_a_replaced_model(tmp_path, write_model,
     asyncio.run(story())
 
 
-def test_twenty_loadings_and_unloadings_leave_no_memory_behind(tmp_path, make_metadata):
-    """With a real engine of a quarter of a million weights, 1 MB: were its four copies kept each time, 60 MB would
-    be missing."""
-    random = np.random.default_rng(0)
-    shapes = {"w1": (256, 1024), "w2": (1024, 3)}
-    constants = {name: random.standard_normal(shape).astype(np.float32) / 100 for name, shape in shapes.items()}
-    dense = [("Gemm", [a, w], b, {}) for a, w, b in (("f", "w1", "h"), ("r", "w2", "y"))]
-    layers = [("Flatten", ["x"], "f", {}), dense[0], ("Relu", ["h"], "r", {}), dense[1]]
-    graph = onnx_model(layers, constants, ["N", 1, 16, 16])
-    write(graph, make_metadata(height=16, width=16), tmp_path / "tiny" / "1" / "model.onnx")
+@pytest.fixture
+def write_dense(tmp_path, make_metadata):
+    """Writes a dense network of so many hidden neurons, 4 KiB of weights each, in the place of the last one."""
+
+    def write_it(neurons, threshold=0.7):
+        random = np.random.default_rng(0)
+        shapes = {"w1": (1024, neurons), "w2": (neurons, 3)}
+        constants = {
+            name: random.standard_normal(shape).astype(np.float32) / 100 for name, shape in shapes.items()
+        }
+        dense = [("Gemm", [a, w], b, {}) for a, w, b in (("f", "w1", "h"), ("r", "w2", "y"))]
+        layers = [("Flatten", ["x"], "f", {}), dense[0], ("Relu", ["h"], "r", {}), dense[1]]
+        metadata = make_metadata(height=32, width=32, threshold=threshold)
+        write(onnx_model(layers, constants, ["N", 1, 32, 32]), metadata, tmp_path / "tiny" / "1" / "model.onnx")
+
+    return write_it
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A repository of tmp_path with real engines."""
+    return lambda: Repository.open(tmp_path, Loader(engine.compile, "cpu", 1, *batchers()))
+
+
+def resident_mebibytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 2**20
+
+
+def test_a_dozen_loadings_and_unloadings_leave_no_memory_behind(write_dense, real):
+    """Of 2 MiB of weights: were the four copies that an engine has kept each time, 56 MiB would be missing."""
 
     async def story():
-        repository = Repository.open(tmp_path, Loader(engine.compile, "cpu", 1, *batchers()))
+        write_dense(512)
+        repository = real()
         resident = []
-        for _ in range(20):
+        for _ in range(12):
             await ask(repository.get("tiny"), deadline=300)
             await repository.unload("tiny")
             resident.append(resident_mebibytes())
@@ -338,6 +360,43 @@ def test_twenty_loadings_and_unloadings_leave_no_memory_behind(tmp_path, make_me
     assert resident[-1] - resident[4] < 25, resident
 
 
-def resident_mebibytes():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
+def test_a_dozen_replacements_that_polling_found_leave_no_memory_behind(write_dense, real):
+    async def story():
+        write_dense(512)
+        repository = real()
+        resident = []
+        for number in range(12):
+            await ask(repository.get("tiny"), deadline=300)
+            write_dense(512, threshold=0.5 + number / 100)
+            await repository.refresh()  # which is what polling does
+            await ended(repository)
+            assert repository.get("tiny").metadata.threshold == 0.5 + number / 100
+            resident.append(resident_mebibytes())
+        await repository.close()
+        return resident
+
+    resident = asyncio.run(story())
+    assert resident[-1] - resident[4] < 25, resident
+
+
+async def ended(repository):
+    """When those that were replaced have ended."""
+    await asyncio.sleep(0)
+    await asyncio.gather(*repository._endings)
+
+
+def test_the_memory_of_a_model_goes_back_when_it_is_unloaded(write_dense, real):
+    """Of 6 MiB of weights, at least two copies of them."""
+
+    async def story():
+        write_dense(1536)
+        repository = real()
+        await ask(repository.get("tiny"), deadline=300)
+        loaded = resident_mebibytes()
+        await repository.unload("tiny")
+        unloaded = resident_mebibytes()
+        await repository.close()
+        return loaded, unloaded
+
+    loaded, unloaded = asyncio.run(story())
+    assert loaded - unloaded > 12

@@ -118,17 +118,17 @@ def test_a_worker_that_ends_is_replaced(supervise, exitcode):
     assert len(factory.workers) == 3
 
 
-def test_a_worker_that_ends_young_is_replaced_after_a_wait_that_doubles():
+def test_workers_that_end_young_again_and_again_are_replaced_after_a_wait_that_doubles():
     supervisor = Supervisor(Factory(lambda worker: worker.end(1)), 1, 1, clock=lambda: 5.0)
     (slot,) = supervisor._slots
     waits = []
-    for _ in range(7):
+    for _ in range(8):
         slot.due = 5.0
         supervisor._fill()
         slot.starts = 2  # not the first
         supervisor._reap()
         waits.append(slot.due - 5)
-    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert waits == [0, 1, 2, 4, 8, 16, 30, 30]
     assert supervisor._patience() == 30
 
 

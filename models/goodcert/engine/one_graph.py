@@ -15,6 +15,7 @@ from graphlib import TopologicalSorter
 import numpy as np
 import onnx
 import torch
+import torch.onnx  # now, not at the first export: processes that are forked later share it
 from onnx import GraphProto, NodeProto, TensorProto, compose, helper, numpy_helper
 
 from goodcert.bounds.classifier import MarginModule

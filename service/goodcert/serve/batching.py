@@ -106,10 +106,11 @@ class _Lane(Generic[T, R]):
         oldest = next(iter(self._entries), None)
         return math.inf if oldest is None else oldest.queued_at
 
-    def has_room(self, size_bytes: int, limits: Limits) -> bool:
+    def has_room(self, size_bytes: int, limits: Limits, count: int = 1) -> bool:
+        """For so many items, which have so many bytes together."""
         # An item larger than the whole limit still gets its turn when nothing else waits.
         heavy = self._entries and self._bytes + size_bytes > limits.max_bytes
-        return not heavy and len(self._entries) < limits.max_items
+        return not heavy and len(self._entries) + count <= limits.max_items
 
     def add(self, entry: _Entry[T, R]) -> None:
         self._entries[entry] = None
@@ -221,6 +222,28 @@ class Batcher(Generic[T, R]):
             self._alarm.forget(entry)
             lane.forget(entry)  # a caller that was cancelled leaves the queue at once
 
+    async def submit_all(
+        self, items: Sequence[T], *, size_bytes: int, deadline: float, priority: Priority = "monitor"
+    ) -> list[R]:
+        """The results for all items, each of `size_bytes`, in order; raises as `submit` for the first that fails.
+
+        They are queued together or not at all: to refuse many at once costs less than to queue some in vain.
+        """
+        lane = self._admit(size_bytes * len(items), priority, len(items))
+        loop = asyncio.get_running_loop()
+        entries = [_Entry[T, R](item, size_bytes, deadline, loop.create_future()) for item in items]
+        for entry in entries:
+            lane.add(entry)
+            self._alarm.add(entry, loop)
+        self._schedule(loop)
+        try:
+            return await asyncio.gather(*(entry.future for entry in entries))
+        finally:
+            for entry in entries:
+                self._alarm.forget(entry)
+                lane.forget(entry)
+                entry.future.cancel()
+
     async def close(self) -> None:
         """Refuse new items, finish those that wait, stop the thread."""
         self._closing = True
@@ -232,12 +255,12 @@ class Batcher(Generic[T, R]):
         self._alarm.stop()
         self._thread.shutdown()
 
-    def _admit(self, size_bytes: int, priority: Priority) -> _Lane[T, R]:
+    def _admit(self, size_bytes: int, priority: Priority, count: int = 1) -> _Lane[T, R]:
         """The lane of the priority, if it has room."""
         if self._closing:
             raise ShuttingDown
         lane = self._lanes[priority]
-        if not lane.has_room(size_bytes, self._limits):
+        if not lane.has_room(size_bytes, self._limits, count):
             raise QueueFull(self._retry_after_seconds(priority))
         return lane
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -102,10 +102,34 @@ class Certifier:
         started = perf_counter()
         model.require_sound()
         answer = await self._answer(model, prepared, question, deadline)
+        return self._told(model, answer, started)
+
+    async def certify_inputs(
+        self, inputs: Sequence[Prepared], model: ServedModel, question: Question, deadline: float
+    ) -> list[tuple[Answer, Verdict]]:
+        """The same for several balls of one kind by ibp: all are queued, or none."""
+        started = perf_counter()
+        model.require_sound()
+        size_bytes = inputs[0].size_bytes
+        try:
+            answers = await model.batcher.submit_all(
+                inputs, size_bytes=size_bytes, deadline=deadline, priority=question.priority
+            )
+        except EngineUnsound as error:
+            self._condemn(model, error)
+            raise
+        model.require_sound()
+        return [self._told(model, answer, started) for answer in answers]
+
+    def _told(self, model: ServedModel, answer: Answer, started: float) -> tuple[Answer, Verdict]:
         verdict = _verdict(model, answer)
         self._metrics.record_answer(model.name, verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
         return answer, verdict
+
+    def _condemn(self, model: ServedModel, error: EngineUnsound) -> None:
+        self._metrics.unsound.inc()
+        model.condemn(error)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
@@ -185,8 +209,7 @@ class Certifier:
                 prepared, size_bytes=prepared.size_bytes, deadline=deadline, priority=priority
             )
         except EngineUnsound as error:
-            self._metrics.unsound.inc()
-            model.condemn(error)
+            self._condemn(model, error)
             raise
         model.require_sound()  # a neighbour may have shown meanwhile that nothing it says may be believed
         return answer

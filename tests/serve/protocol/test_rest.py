@@ -389,6 +389,24 @@ class TestWire:
             assert_error(answer, 503)
             assert int(answer.headers["retry-after"]) >= 1
 
+    def test_of_a_request_that_does_not_fit_into_the_queue_nothing_is_queued(self, start, floats):
+        with start(max_queue_items=4, max_batch=4) as service, ThreadPoolExecutor(2) as callers:
+            engine = service.engines[0]
+            engine.gate.clear()
+            body = {"inputs": [self.request(floats[0])["inputs"][0] | {"shape": [3, *SHAPE]}]}
+            body["inputs"][0]["data"] = floats.ravel().tolist()
+            running = callers.submit(service.client.post, INFER, json=body)
+            assert engine.entered.wait(30)
+            while service.metric("goodcert_queue_items", model="tiny") != 2:  # bulk runs one at a time here
+                pass
+            refused = service.client.post(INFER, json=body)
+            assert_error(refused, 503)
+            assert int(refused.headers["retry-after"]) >= 1
+            assert service.metric("goodcert_queue_items", model="tiny") == 2
+            engine.gate.set()
+            assert running.result(30).status_code == 200
+        assert sum(engine.batches) == 3
+
     def test_the_images_of_a_caller_who_hangs_up_leave_the_queue(self, start, floats):
         with start(max_batch=1) as service:
             engine = service.engines[0]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from goodcert.serve.triggers.target import DeliveryFailed, Target
-from serve.test_tls import make
+from pem import certify
 from serve.triggers.conftest import trigger
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -157,7 +157,7 @@ def test_a_name_that_does_not_resolve_is_a_failure():
 
 @pytest.fixture
 def files(tmp_path):
-    return make(tmp_path / "tls")
+    return certify(tmp_path / "tls")
 
 
 @contextmanager

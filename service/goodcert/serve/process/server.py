@@ -45,6 +45,7 @@ def run(settings: Settings, listener: socket.socket | None = None, shared: Path 
     # Imported when it serves: a supervisor only wants `config`, and has no use for PyTorch.
     from goodcert.serve.app import create_app
 
+    tuning.settle()
     # uvicorn raises the signal that stopped it once more at the end; to be told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     journal.configure(settings.log_format)

@@ -30,7 +30,8 @@ log = logging.getLogger("goodcert.serve")
 
 # By a worker that cannot start: told by uvicorn, by an exception, by us.
 _STARTUP_FAILURES = {1, 2, 3}
-# Who ends sooner than this may do so again: the next one waits, twice as long each time, up to the longest.
+# Who ends sooner than this may do so again: from the second time on the next one waits, twice as long each time,
+# at most the longest.
 _YOUNG_SECONDS = 10
 _LONGEST_WAIT_SECONDS = 30
 # What a worker may take beyond its grace period to leave.
@@ -131,7 +132,7 @@ class Supervisor:
 
     def _replace(self, slot: _Slot, worker: Worker) -> None:
         slot.early = slot.early + 1 if self._clock() - slot.started < _YOUNG_SECONDS else 0
-        delay = min(2 ** (slot.early - 1), _LONGEST_WAIT_SECONDS) if slot.early else 0
+        delay = min(2 ** (slot.early - 2), _LONGEST_WAIT_SECONDS) if slot.early > 1 else 0
         log.error("worker %s ended with %s; another starts in %d s", worker.pid, worker.exitcode, delay)
         self._ended(worker.pid)
         slot.worker, slot.due = None, self._clock() + delay

@@ -10,6 +10,11 @@ LARGE_BYTES = 8 * 2**20
 _M_MMAP_THRESHOLD = -3  # as malloc.h of glibc has it
 
 
+def settle() -> None:
+    """To be called before the models are loaded: what was imported stays, and no collection walks through it."""
+    gc.freeze()
+
+
 def tune() -> None:
     """To be called once the models are loaded."""
     # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.

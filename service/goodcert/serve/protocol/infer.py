@@ -31,23 +31,26 @@ async def infer(
     at_once = _at_once(service.settings, model)
     for start in range(0, len(images), at_once):
         chunk = images[start : start + at_once]
-        rows += await _together(await _asks(service, model, chunk, start, question, deadline))
+        rows += await _answered(service, model, chunk, start, question, deadline)
     await _record(service, rows, images, deadline)
     return rows
 
 
-async def _asks(
+async def _answered(
     service: Service, model: ServedModel, chunk: Images, start: int, question: Question, deadline: float
-) -> Sequence[Coroutine[None, None, Row]]:
+) -> list[Row]:
     if isinstance(chunk, list):
-        return [
+        asks = [
             _upload(service, model, upload, number, question, deadline)
             for number, upload in enumerate(chunk, start)
         ]
-    return [
-        _tensor(service, model, Prepared(ball, "model_input"), question, deadline)
-        for ball in await _balls(chunk, question.radius.certified, deadline)
-    ]
+        return await _together(asks)
+    balls = await _balls(chunk, question.radius.certified, deadline)
+    inputs = [Prepared(ball, "model_input") for ball in balls]
+    if question.method == "ibp":
+        told = await service.certifier.certify_inputs(inputs, model, question, deadline)
+        return [Row(answer, verdict, "model_input") for answer, verdict in told]
+    return await _together([_tensor(service, model, prepared, question, deadline) for prepared in inputs])
 
 
 async def _upload(
