@@ -3,11 +3,14 @@
 import importlib
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 
 from goodcert.cli import main as cli
 from goodcert.cli.table import Row, digits, render
+from goodcert.serve.process import server, supervisor
+from goodcert.serve.settings import Settings
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +28,16 @@ def test_a_missing_extra_is_one_sentence_that_names_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(SystemExit, match=r"needs torch.*pip install 'goodcert\[train\]'"):
         cli.main(["train", "mnist-good100"])
+
+
+@pytest.mark.parametrize(("workers", "runner"), [(1, server), (2, supervisor)])
+def test_serve_hands_its_settings_to_who_runs_one_process_or_several(
+    monkeypatch: pytest.MonkeyPatch, workers: int, runner: ModuleType
+) -> None:
+    chosen: list[Settings] = []
+    monkeypatch.setattr(runner, "run", chosen.append)
+    assert cli.main(["serve", "--workers", str(workers), "--port", "0"]) == 0
+    assert [(settings.workers, settings.port) for settings in chosen] == [(workers, 0)]
 
 
 def test_asking_for_help_imports_no_heavy_library() -> None:
