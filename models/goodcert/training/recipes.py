@@ -219,6 +219,12 @@ _CIFAR_FULL = replace(
     decay_at=_epochs(420, 30, 100), clip_ball=False, auto_augment=True, precision="float32",
 )  # fmt: skip
 
+_CIFAR_OE = replace(_CIFAR, name="cifar10-oe", method="OE", net="M256", learning_rate=1e-3, epochs=12)
+_CIFAR_PROOD = replace(
+    _CIFAR, name="cifar10-prood", method="ProoD", net="M", learning_rate=1e-3, epochs=8, shift=3.0,
+    base=_CIFAR_OE.name,
+)  # fmt: skip
+
 _SVHN_CHANGES: Mapping[str, Any] = {
     "in_pack": "svhn_train", "labels": DIGITS, "epsilon": "0.03", "flips": False, "augment_policy": "svhn",
 }  # fmt: skip
@@ -254,6 +260,14 @@ FAMILIES: Mapping[str, tuple[Recipe, ...]] = {
 
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (_MNIST, _MNIST_M, _MNIST_OE, _MNIST_PROOD, *(row for rows in FAMILIES.values() for row in rows))
+    for recipe in (
+        _MNIST,
+        _MNIST_M,
+        _MNIST_OE,
+        _MNIST_PROOD,
+        _CIFAR_OE,
+        _CIFAR_PROOD,
+        *(row for rows in FAMILIES.values() for row in rows),
+    )
 }
 """By the names that `goodcert train` takes."""
