@@ -31,7 +31,9 @@ PROMISES = {
     ("mnist-prood", "1"): Promise(
         98.5, {"uniform noise": 100.0, "grey CIFAR-10": 99.3, "notMNIST": 90.0, "Fashion-MNIST": 70.0}, 15.0
     ),
-    ("cifar10-prood", "1"): Promise(71.0, {"uniform noise": 6.0, "traffic signs": 14.0, "Tiny ImageNet": 10.0}, 15.0),
+    ("cifar10-prood", "1"): Promise(
+        71.0, {"uniform noise": 6.0, "traffic signs": 14.0, "Tiny ImageNet": 10.0}, 15.0
+    ),
 }
 
 
@@ -71,6 +73,14 @@ def test_the_card_is_the_one_that_the_recorded_results_make(shipped: Shipped) ->
     assert (shipped.file.parent / "card.md").read_text(encoding="utf-8") == text
 
 
+@pytest.mark.parametrize(
+    "shipped",
+    [
+        pytest.param(key, id="-".join(key), marks=[pytest.mark.slow] if "cifar10" in key[0] else [])
+        for key in PROMISES
+    ],
+    indirect=True,
+)
 def test_evaluating_again_gives_the_recorded_results(shipped: Shipped, data: Path) -> None:
     again = evaluate(shipped.artifact, data)
     assert again.accuracy == pytest.approx(shipped.recorded.accuracy, abs=0.02)
