@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.batching import Batcher, Limits, in_thread
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
 
@@ -38,7 +38,7 @@ class Bench:
     def __init__(self, **limits):
         self.work = Double()
         self.runs = []
-        self.batcher = Batcher(self.work, Limits(**limits), self.runs.append)
+        self.batcher = Batcher(in_thread(self.work), Limits(**limits), self.runs.append)
 
     def submit(self, item, size_bytes=1, seconds=30.0, priority="monitor"):
         """A task that is already in the queue when this returns control to the loop once."""
@@ -259,7 +259,7 @@ async def test_an_error_in_the_place_of_a_result_goes_to_its_caller_alone():
 
 @claim
 async def test_too_few_answers_are_an_error_and_not_a_mixture():
-    batcher = Batcher(lambda items: items[1:], Limits())
+    batcher = Batcher(in_thread(lambda items: items[1:]), Limits())
     deadline = asyncio.get_running_loop().time() + 30
     tasks = [batcher.submit(i, size_bytes=1, deadline=deadline) for i in range(3)]
     errors = await asyncio.gather(*tasks, return_exceptions=True)

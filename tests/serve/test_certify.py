@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve.batching import Batcher, Limits
+from goodcert.serve.batching import Batcher, Limits, in_thread
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
 from goodcert.serve.repository.loading import Loader
@@ -153,7 +153,9 @@ def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, thres
 
 def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
     heart = undecided(make_heart(), png)
-    heart.model.crown_batcher = Batcher(partial(predict, heart.model.engine, method="crown"), Limits(max_items=0))
+    heart.model.crown_batcher = Batcher(
+        in_thread(partial(predict, heart.model.engine, method="crown")), Limits(max_items=0)
+    )
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
     assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION

@@ -300,10 +300,11 @@ class FakeTransport(asyncio.Transport):
 
     def __init__(self):
         super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.written, self.closed, self.aborted = b"", False, False
+        self.written, self.writes, self.closed, self.aborted = b"", 0, False, False
 
     def write(self, data):
         self.written += data
+        self.writes += 1
 
     def is_closing(self):
         return self.closed
@@ -332,6 +333,28 @@ async def _connected(codes):
     transport = FakeTransport()
     connection.connection_made(transport)
     return connection, transport
+
+
+def test_head_and_body_of_an_answer_are_sent_together():
+    async def story():
+        connection, transport = await _connected([])
+        connection.data_received(f"{LIVE}\r\n".encode())
+        while not transport.written:
+            await asyncio.sleep(0)
+        assert transport.written.endswith(b"\r\n\r\nok")
+        assert transport.writes == 1
+
+    asyncio.run(story())
+
+
+def test_what_is_written_before_hanging_up_is_sent():
+    async def story():
+        connection, transport = await _connected([])
+        connection.data_received(b"nonsense\r\n\r\n")
+        assert transport.written.startswith(b"HTTP/1.1 400")
+        assert transport.closed
+
+    asyncio.run(story())
 
 
 def test_who_does_not_take_the_answer_is_hung_up_on_and_then_broken_off():

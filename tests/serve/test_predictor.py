@@ -9,7 +9,8 @@ from goodcert.bounds.ball import around_bytes
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
-from goodcert.serve.repository.predictor import Answer, predict
+from goodcert.serve.repository import predictor
+from goodcert.serve.repository.predictor import Answer, begin, predict
 
 
 @pytest.fixture
@@ -29,6 +30,11 @@ class Fixed:
 
     def certify_balls(self, *_):
         return self.certificates
+
+    propagate = certify_balls
+
+    def conclude(self, evaluations):
+        return evaluations
 
 
 TWO = Certificates(
@@ -73,3 +79,14 @@ def test_one_unsound_image_is_an_error_in_its_own_place_and_its_neighbours_are_n
 def test_too_few_rows_fail_the_batch(batch):
     with pytest.raises(EngineFailed):
         predict(Fixed(TWO), batch)
+
+
+@pytest.mark.parametrize("inline", [0, 2**18], ids=["large", "small"])
+def test_in_steps_a_batch_gets_the_same_answers_large_or_small(batch, make_engine, monkeypatch, inline):
+    monkeypatch.setattr(predictor, "INLINE_NUMBERS", inline)
+    engine = make_engine()
+    run = begin(engine, batch)
+    assert not engine.batches  # the engine's thread has it to do
+    finish = run()
+    assert engine.batches == [len(batch)]
+    assert list(finish()) == predict(engine, batch)

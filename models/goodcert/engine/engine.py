@@ -1,6 +1,6 @@
 """The engine: prediction and bound of one classifier, side by side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -87,7 +87,7 @@ class Engine:
         """Certificates of balls (N, C, H, W); the confidence is that of their points."""
         if method not in ("ibp", "crown", "auto") or (method == "auto" and threshold is None):
             raise ValueError(f"method: got {method!r}, expected ibp, crown, or auto with a threshold")
-        certificates = self._propagated(ball)
+        certificates = self.conclude(self.propagate(ball))
         if method == "crown":
             return self._tightened(certificates, ball, np.arange(len(ball.point)))
         if threshold is not None and method == "auto" and "crown" in self.methods:
@@ -112,11 +112,16 @@ class Engine:
             raise ValueError(f"images: got shape {images.shape}, expected (N, {expected}) with N at least 1")
         return around(images, epsilon)
 
-    def _propagated(self, ball: Ball) -> Certificates:
-        """By ibp, so many at a time that memory is bounded."""
+    def propagate(self, ball: Ball) -> list[Evaluation]:
+        """By ibp, so many rows at a time that memory is bounded: nearly all of the time of `certify_balls`, and
+        without the interpreter's lock."""
         rows = max(1, min(CHUNK, _MARGINS // self.classes**2))
         slices = [slice(start, start + rows) for start in range(0, len(ball.point), rows)]
-        parts = [_certificates(self.evaluate(Ball(*(x[chosen] for x in ball)))) for chosen in slices]
+        return [self.evaluate(Ball(*(x[chosen] for x in ball))) for chosen in slices]
+
+    def conclude(self, evaluations: Sequence[Evaluation]) -> Certificates:
+        """The certificates of what `propagate` gave."""
+        parts = [_certificates(evaluation) for evaluation in evaluations]
         return Certificates.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def _tightened(self, certificates: Certificates, ball: Ball, rows: NDArray[np.int64]) -> Certificates:

@@ -1,7 +1,11 @@
 """Many callers, one engine: the next batch is whatever queued while the engine ran.
 
-Knows nothing of images. Everything but `work` happens on the event loop, so nothing needs a lock:
-`submit` queues, `_start` hands a batch to the one engine thread, `_finish` comes back with its results.
+Knows nothing of images. Everything but the middle of a batch happens on the event loop, so nothing needs a lock:
+`submit` queues, `_start` begins a batch and hands it to the one engine thread, `_finish` ends it.
+
+A batch has three steps, as two threads that both want the interpreter take it from each other many times a
+millisecond: what is short and in Python is done on the loop, before and after, and the engine's thread is left
+with what runs without the interpreter.
 
 Two lanes, each bounded for itself: monitors come first, and bulk has its share. Of the places of a batch, one in
 `BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that
@@ -16,9 +20,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from time import perf_counter
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NoReturn, TypeVar
 
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
@@ -26,6 +31,13 @@ log = logging.getLogger("goodcert.serve")
 
 T = TypeVar("T")
 R = TypeVar("R")
+X = TypeVar("X")
+
+Finish = Callable[[], Sequence[R | Exception]]
+"""Gives as many results as the batch had items, in order; an exception in the place of one goes to its caller."""
+
+Begin = Callable[[list[T]], Callable[[], Finish[R]]]
+"""From a batch to what the engine's thread shall do, which gives what finishes it on the loop."""
 
 Priority = Literal["monitor", "bulk"]
 
@@ -171,20 +183,32 @@ class _Alarm(Generic[T, R]):
             self._set(min(later), loop)
 
 
-class Batcher(Generic[T, R]):
-    """Gathers items into batches for `work`, which runs in a thread of its own, one batch at a time.
+def in_thread(work: Callable[[list[T]], Sequence[R | Exception]]) -> Begin[T, R]:
+    """Steps for work that the engine's thread does from end to end."""
 
-    work: takes a list of items, returns as many results in order; an exception in the place of a result
-    goes to that item's caller alone. on_run: is told of every run, on the event loop.
+    def begin(items: list[T]) -> Callable[[], Finish[R]]:
+        def run() -> Finish[R]:
+            results = work(items)
+            return lambda: results
+
+        return run
+
+    return begin
+
+
+class Batcher(Generic[T, R]):
+    """Gathers items into batches, one at a time.
+
+    begin: the steps of a batch. on_run: is told of every run, on the event loop.
     """
 
     def __init__(
         self,
-        work: Callable[[list[T]], Sequence[R | Exception]],
+        begin: Begin[T, R],
         limits: Limits,
         on_run: Callable[[Run], object] = lambda _: None,
     ) -> None:
-        self._work = work
+        self._begin = begin
         self._limits = limits
         self._on_run = on_run
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
@@ -208,7 +232,7 @@ class Batcher(Generic[T, R]):
     async def submit(self, item: T, *, size_bytes: int, deadline: float, priority: Priority = "monitor") -> R:
         """The result for `item`; `deadline` is a time of the event loop's clock.
 
-        Raises QueueFull, ShuttingDown, DeadlineExceeded, EngineFailed, or what `work` put in its place.
+        Raises QueueFull, ShuttingDown, DeadlineExceeded, EngineFailed, or what its batch put in its place.
         """
         lane = self._admit(size_bytes, priority)
         loop = asyncio.get_running_loop()
@@ -299,7 +323,8 @@ class Batcher(Generic[T, R]):
         batch = self._take()
         if batch:
             self._running = True
-            self._thread.submit(self._run, batch, asyncio.get_running_loop())
+            run = _after(partial(self._begin, [entry.item for entry in batch]))
+            self._thread.submit(self._run, batch, run, asyncio.get_running_loop())
 
     def _take(self) -> list[_Entry[T, R]]:
         now = asyncio.get_running_loop().time()
@@ -316,31 +341,22 @@ class Batcher(Generic[T, R]):
             self._bulk_places = min(self._bulk_places + share, max(share, 1.0)) if self._lanes["bulk"] else 0.0
         return int(self._bulk_places)
 
-    def _run(self, batch: list[_Entry[T, R]], loop: asyncio.AbstractEventLoop) -> None:
+    def _run(
+        self, batch: list[_Entry[T, R]], run: Callable[[], Finish[R]], loop: asyncio.AbstractEventLoop
+    ) -> None:
         """In the engine thread: one hop here, one callback back, however many items."""
         started = perf_counter()
-        results = self._attempt([entry.item for entry in batch])
-        waited = tuple(started - entry.queued_at for entry in batch)
-        notes = tuple(entry.note for entry in batch)
-        run = Run(len(batch), waited, perf_counter() - started, notes)
-        loop.call_soon_threadsafe(self._finish, batch, results, run)
+        finish = _after(run)
+        seconds = perf_counter() - started
+        loop.call_soon_threadsafe(self._finish, batch, finish, started, seconds)
 
-    def _attempt(self, items: list[T]) -> Sequence[R | Exception]:
-        try:
-            results = self._work(items)
-            if len(results) != len(items):
-                raise ValueError(f"the engine gave {len(results)} results, expected {len(items)}")
-        except Exception as error:  # whatever it is, it must reach the callers and not end the thread
-            log.exception("the engine failed on a batch of %d", len(items))
-            return [_failed(error) for _ in items]
-        return results
-
-    def _finish(self, batch: list[_Entry[T, R]], results: Sequence[R | Exception], run: Run) -> None:
-        for entry, result in zip(batch, results, strict=True):
+    def _finish(self, batch: list[_Entry[T, R]], finish: Finish[R], started: float, seconds: float) -> None:
+        for entry, result in zip(batch, _results(finish, len(batch)), strict=True):
             entry.settle(result)
-        self._learn(run.engine_seconds / run.size)
+        self._learn(seconds / len(batch))
         self._running = False
-        self._on_run(run)
+        waited = tuple(started - entry.queued_at for entry in batch)
+        self._on_run(Run(len(batch), waited, seconds, tuple(entry.note for entry in batch)))
         self._start()
         if not self._running:
             self._idle.set()
@@ -348,6 +364,29 @@ class Batcher(Generic[T, R]):
     def _learn(self, seconds_per_item: float) -> None:
         old = self._seconds_per_item or seconds_per_item
         self._seconds_per_item = old + _NEWEST * (seconds_per_item - old)
+
+
+def _after(step: Callable[[], Callable[[], X]]) -> Callable[[], X]:
+    """The step after this one; where this one fails, one that raises what it did."""
+    try:
+        return step()
+    except Exception as error:  # noqa: BLE001  whatever it is, it must reach the callers and not end the thread
+        return partial(_raise, error)
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
+
+
+def _results(finish: Finish[R], count: int) -> Sequence[R | Exception]:
+    try:
+        results = finish()
+        if len(results) != count:
+            raise ValueError(f"the engine gave {len(results)} results, expected {count}")
+    except Exception as error:  # of any of the three steps
+        log.exception("the engine failed on a batch of %d", count)
+        return [_failed(error) for _ in range(count)]
+    return results
 
 
 def _failed(cause: Exception) -> EngineFailed:

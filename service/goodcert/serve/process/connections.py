@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -88,6 +88,33 @@ class Guard:
             connection.hang_up()
 
 
+class _Joined:
+    """A transport that sends together what is written in one turn of the loop: head and body of an answer are two
+    writes, and each would wake the caller by a system call of its own."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._transport.is_closing():
+            self._transport.write(b"".join(waiting))
+
+
 class Connection(HttpToolsProtocol):
     """One connection; `due` is the time of the loop's clock at which patience ends."""
 
@@ -112,6 +139,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        self.transport = cast(asyncio.Transport, _Joined(transport, self.loop))
         self.due = self.loop.time() + self._patience.headers
         self._guard.welcome(self)
 

@@ -13,8 +13,9 @@ from functools import partial
 from goodcert.artifact import parse
 from goodcert.engine.admission import require_agreement
 from goodcert.engine.quarantine import Quarantine, plain
+from goodcert.serve.batching import in_thread
 from goodcert.serve.repository.files import Files, Place, read
-from goodcert.serve.repository.predictor import Compile, predict
+from goodcert.serve.repository.predictor import Compile, begin, predict
 from goodcert.serve.repository.served import MakeBatcher, Refused, ServedModel
 
 log = logging.getLogger("goodcert.serve")
@@ -62,9 +63,9 @@ class Loader:
         artifact = parse(*files)
         engine = self.compile(artifact.model, device=self.device, threads=self.threads)
         require_agreement(artifact.metadata, engine.input_shape, engine.classes)
-        batcher = self.make_batcher(partial(predict, engine))
+        batcher = self.make_batcher(partial(begin, engine))
         has_crown = "crown" in engine.methods
-        crown = self.make_crown_batcher(partial(predict, engine, method="crown")) if has_crown else None
+        crown = self.make_crown_batcher(in_thread(partial(predict, engine, method="crown"))) if has_crown else None
         return ServedModel(*place.key, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
 
 

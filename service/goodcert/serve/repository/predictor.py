@@ -1,7 +1,9 @@
 """What the service asks of an engine, and the way of a batch through it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +14,13 @@ from numpy.typing import NDArray
 from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
+from goodcert.engine.engine import Evaluation
+from goodcert.serve.batching import Finish, in_thread
 from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
+
+INLINE_NUMBERS = 2**18
+"""Pixels or margins of a batch, up to which stacking it and reading its answers takes the loop a millisecond."""
 
 
 class Engine(Protocol):
@@ -33,6 +40,12 @@ class Engine(Protocol):
 
     def certify_balls(self, ball: Ball, method: Method = "ibp") -> Certificates:
         """Certify a batch of balls, float32 (N, C, H, W)."""
+
+    def propagate(self, ball: Ball) -> Sequence[Evaluation]:
+        """What takes the time of `certify_balls` by ibp, and leaves the interpreter to others meanwhile."""
+
+    def conclude(self, evaluations: Sequence[Evaluation]) -> Certificates:
+        """The rest of it."""
 
 
 class Compile(Protocol):
@@ -54,14 +67,31 @@ class Answer:
     method: str
 
 
+def begin(engine: Engine, batch: Sequence[Prepared]) -> Callable[[], Finish[Answer]]:
+    """The steps of `predict` by ibp; a batch that would hold up the event loop is left to the engine's thread."""
+    numbers = len(batch) * max(prod(engine.input_shape), engine.classes**2)
+    if numbers > INLINE_NUMBERS:
+        return in_thread(partial(predict, engine))(list(batch))
+    ball = _stack(batch)
+
+    def run() -> Finish[Answer]:
+        evaluations = engine.propagate(ball)
+        return lambda: _answers(engine.conclude(evaluations), len(batch))
+
+    return run
+
+
 def predict(
     engine: Engine, batch: Sequence[Prepared], method: Method = "ibp"
 ) -> list[Answer | EngineUnsound | UnsoundModel]:
     """One answer per image, in order; EngineUnsound in the place of one that contradicts itself, and then
     UnsoundModel in the places of the others: nothing that was said in the same breath may be believed."""
-    certificates = engine.certify_balls(_stack(batch), method)
-    if len(certificates.index) != len(batch):
-        raise EngineFailed(f"got {len(certificates.index)} answers, expected {len(batch)}")
+    return _answers(engine.certify_balls(_stack(batch), method), len(batch))
+
+
+def _answers(certificates: Certificates, count: int) -> list[Answer | EngineUnsound | UnsoundModel]:
+    if len(certificates.index) != count:
+        raise EngineFailed(f"got {len(certificates.index)} answers, expected {count}")
     answers = _unstack(certificates)
     if any(isinstance(answer, EngineUnsound) for answer in answers):
         return [answer if isinstance(answer, EngineUnsound) else UnsoundModel() for answer in answers]

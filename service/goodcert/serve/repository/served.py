@@ -1,13 +1,13 @@
 """A model that answers, and one that does not."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from goodcert.artifact import Metadata
 from goodcert.engine import Method
-from goodcert.serve.batching import Batcher
+from goodcert.serve.batching import Batcher, Begin
 from goodcert.serve.errors import CrownUnavailable, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository.predictor import Answer, Engine
@@ -15,7 +15,7 @@ from goodcert.serve.repository.predictor import Answer, Engine
 log = logging.getLogger("goodcert.serve")
 
 ImageBatcher = Batcher[Prepared, Answer]
-MakeBatcher = Callable[[Callable[[list[Prepared]], Sequence[Answer | Exception]]], ImageBatcher]
+MakeBatcher = Callable[[Begin[Prepared, Answer]], ImageBatcher]
 
 
 @dataclass(frozen=True)
