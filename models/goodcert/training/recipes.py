@@ -150,7 +150,6 @@ _MNIST = Recipe(
 _MNIST_HARD = replace(
     _MNIST, net="M", out_contrast=3.0, out_cut=0.5, near=0.25, turned=DIGITS[1:], precision="bfloat16"
 )
-_MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", kappa=1.0, learning_rate=1e-3, epochs=30)
 _MNIST_OE = replace(_MNIST_HARD, name="mnist-oe", method="OE", net="M256", epochs=30, near=0.5)
 # Near outliers are left to the classifier: for their sake a discriminator with bounds gave up one in twenty of the
 # digits held out.
@@ -262,7 +261,6 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         _MNIST,
-        _MNIST_M,
         _MNIST_OE,
         _MNIST_PROOD,
         _CIFAR_OE,
