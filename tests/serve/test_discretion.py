@@ -237,7 +237,7 @@ def test_who_connects_is_in_no_line(service, log):
 TOLD = {
     "name", "version", "self.name", "self.version", "*place.key", "*map(plain, place.key)", "reason",
     "model.engine.device", "worker.pid", "worker.exitcode", "delay", "bound", "letters", "fault", "trigger.name",
-    "trigger.model", "type(error).__name__", "error", "self._lifecycle.in_flight", "count", "len(fresh)",
+    "trigger.model", "type(error).__name__", "error", "self._lifecycle.in_flight", "count", "verb", "len(fresh)",
     "len(self._keys)",
 }  # fmt: skip
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
