@@ -88,8 +88,10 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if not self.started:
             # Nothing was taken, so nothing is owed; the models that are being loaded would hold up an orderly end.
-            log.info("ended before the start was over")
-            os._exit(0)
+            try:
+                log.info("ended before the start was over")
+            finally:  # the signal may come in the middle of a line, where no other can be written
+                os._exit(0)
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
