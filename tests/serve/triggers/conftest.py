@@ -41,8 +41,11 @@ class Inbox:
 
 
 @contextmanager
-def receiving(inbox, port=0, secrets=(SECRET,)):
+def receiving(inbox, port=0, secrets=(SECRET,), context=None):
+    """The port of a receiver; context: for TLS."""
     with Receiver("127.0.0.1", port, secrets, inbox.take) as receiver:
+        if context is not None:
+            receiver.socket = context.wrap_socket(receiver.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -2,14 +2,14 @@
 
 import asyncio
 import socket
+import ssl
 import threading
-from contextlib import contextmanager
 
 import pytest
 
 from goodcert.serve.triggers.target import DeliveryFailed, Target
 from pem import certify
-from serve.triggers.conftest import trigger
+from serve.triggers.conftest import receiving, trigger
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
@@ -160,25 +160,11 @@ def files(tmp_path):
     return certify(tmp_path / "tls")
 
 
-@contextmanager
 def tls_speaker(files, inbox):
     """A receiver with a certificate for 127.0.0.1."""
-    import ssl
-
-    from goodcert.serve.triggers.receiver import Receiver
-    from serve.triggers.conftest import SECRET
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files["tls_certificate"], files["tls_key"])
-    with Receiver("127.0.0.1", 0, [SECRET], inbox.take) as receiver:
-        receiver.socket = context.wrap_socket(receiver.socket, server_side=True, do_handshake_on_connect=False)
-        thread = threading.Thread(target=receiver.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield receiver.server_port
-        finally:
-            receiver.shutdown()
-            thread.join()
+    return receiving(inbox, context=context)
 
 
 def test_tls_asks_for_the_name_of_the_url_and_trusts_whom_it_is_told_to(files, inbox):
