@@ -342,10 +342,10 @@ def resident_mebibytes():
 
 
 def test_a_dozen_loadings_and_unloadings_leave_no_memory_behind(write_dense, real):
-    """Of 2 MiB of weights: were the four copies that an engine has kept each time, 56 MiB would be missing."""
+    """Of 4 MiB of weights: were two of the four copies that an engine has kept each time, 56 MiB would be missing."""
 
     async def story():
-        write_dense(512)
+        write_dense(1024)
         repository = real()
         resident = []
         for _ in range(12):
@@ -356,18 +356,17 @@ def test_a_dozen_loadings_and_unloadings_leave_no_memory_behind(write_dense, rea
         await repository.close()
         return resident
 
-    resident = asyncio.run(story())
-    assert resident[-1] - resident[4] < 25, resident
+    assert kept(asyncio.run(story())) < 40
 
 
 def test_a_dozen_replacements_that_polling_found_leave_no_memory_behind(write_dense, real):
     async def story():
-        write_dense(512)
+        write_dense(1024)
         repository = real()
         resident = []
         for number in range(12):
             await ask(repository.get("tiny"), deadline=300)
-            write_dense(512, threshold=0.5 + number / 100)
+            write_dense(1024, threshold=0.5 + number / 100)
             await repository.refresh()  # which is what polling does
             await ended(repository)
             assert repository.get("tiny").metadata.threshold == 0.5 + number / 100
@@ -375,8 +374,12 @@ def test_a_dozen_replacements_that_polling_found_leave_no_memory_behind(write_de
         await repository.close()
         return resident
 
-    resident = asyncio.run(story())
-    assert resident[-1] - resident[4] < 25, resident
+    assert kept(asyncio.run(story())) < 40
+
+
+def kept(resident):
+    """MiB between the fifth round and the last, whatever else the process allocated in one of them."""
+    return min(resident[-3:]) - min(resident[2:5])
 
 
 async def ended(repository):
