@@ -342,7 +342,7 @@ def resident_mebibytes():
 
 
 def test_a_dozen_loadings_and_unloadings_leave_no_memory_behind(write_dense, real):
-    """Of 4 MiB of weights: were two of the four copies that an engine has kept each time, 56 MiB would be missing."""
+    """Of 4 MiB of weights: were two of the four copies of an engine kept each time, 56 MiB would be missing."""
 
     async def story():
         write_dense(1024)

@@ -25,6 +25,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Generic, Literal, NoReturn, TypeVar
 
+from goodcert.serve.alarm import Alarm
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
 log = logging.getLogger("goodcert.serve")
@@ -146,43 +147,6 @@ class _Lane(Generic[T, R]):
         return taken
 
 
-class _Alarm(Generic[T, R]):
-    """Expires entries, waiting or running, at their deadlines: one timer for all of them."""
-
-    def __init__(self) -> None:
-        self._entries: dict[_Entry[T, R], None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = math.inf
-
-    def add(self, entry: _Entry[T, R], loop: asyncio.AbstractEventLoop) -> None:
-        self._entries[entry] = None
-        if entry.deadline < self._rings_at:
-            self.stop()
-            self._set(entry.deadline, loop)
-
-    def forget(self, entry: _Entry[T, R]) -> None:
-        del self._entries[entry]  # the timer stays as it is: setting it anew for every item would cost more
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._rings_at = math.inf
-
-    def _set(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        self._rings_at = deadline
-        self._timer = loop.call_at(deadline, self._ring, loop)
-
-    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._rings_at = math.inf
-        open_entries = [entry for entry in self._entries if not entry.future.done()]
-        for entry in open_entries:
-            if entry.deadline <= loop.time():
-                entry.expire()
-        later = [entry.deadline for entry in open_entries if not entry.future.done()]
-        if later:
-            self._set(min(later), loop)
-
-
 def in_thread(work: Callable[[list[T]], Sequence[R | Exception]]) -> Begin[T, R]:
     """Steps for work that the engine's thread does from end to end."""
 
@@ -212,7 +176,7 @@ class Batcher(Generic[T, R]):
         self._limits = limits
         self._on_run = on_run
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
-        self._alarm: _Alarm[T, R] = _Alarm()
+        self._alarm: Alarm[_Entry[T, R]] = Alarm()
         self._bulk_places = 0.0
         self._seconds_per_item = 0.0
         self._running = False

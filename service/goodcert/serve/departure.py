@@ -139,27 +139,13 @@ class Departure:
             return reply
         answer = Stored(once.fingerprint, reply.media_type, reply.content) if once else None
         try:
-            stored = await self._append(bodies, once, answer, events, deadline)
+            stored = await self._ledger.append(bodies, once.name if once else None, answer, events, deadline)
         except LedgerUnavailable:
             if once is not None or not self._serves:
                 raise
             self._on_lost(len(bodies), events)
             return reply
         return _replay(stored, once) if stored and once else reply
-
-    async def _append(
-        self,
-        bodies: Sequence[Mapping[str, Any]],
-        once: Once | None,
-        answer: Stored | None,
-        events: "Sequence[Event]",
-        deadline: float,
-    ) -> Stored | None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self.ledger.append(bodies, once.name if once else None, answer, events)
-        except TimeoutError as error:
-            raise LedgerUnavailable("not within the time of the request") from error
 
 
 def _replay(stored: Stored, once: Once) -> Reply:

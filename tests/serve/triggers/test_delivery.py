@@ -105,7 +105,7 @@ def test_what_is_raised_is_in_the_transaction_of_its_certificate(url, outbox, cl
         writer.on_raised = told.append
         events = Watch([trigger()]).raised([body(1)], [b""])
         await writer.append([body(1)], events=events)
-        with pytest.raises(Exception, match="IntegrityError|UniqueViolation"):  # the certificate is there already
+        with pytest.raises(Exception, match=r"IntegrityError|UniqueViolation"):  # the certificate is there already
             await writer.append([body(1)], events=Watch([trigger()]).raised([body(1)], [b""]))
         await writer.close()
         return events

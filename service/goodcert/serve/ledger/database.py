@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import IsolationLevel
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from goodcert.serve.settings import SettingsError
@@ -61,6 +61,15 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
+def responds(connection: Connection) -> bool:
+    """Whether there still is a database at the other end."""
+    raw = connection.connection.dbapi_connection
+    try:
+        return raw is not None and connection.dialect.do_ping(raw)
+    except Exception:  # noqa: BLE001  the driver's own
+        return False
+
+
 def in_place(connection: Connection) -> bool:
     """Whether an open SQLite file is still the one at its path: SQLite goes on writing to a deleted one."""
     if connection.dialect.name != "sqlite":
@@ -84,7 +93,10 @@ def _sqlite(address: URL, begin: str, options: dict[str, Any]) -> Engine:
         record.info["file"] = (there.st_dev, there.st_ino)
 
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        try:
+            connection.connection.cursor().execute(begin)
+        except sqlite3.Error as error:
+            raise OperationalError(begin, None, error) from error
 
     event.listen(engine, "connect", opened)
     event.listen(engine, "begin", begun)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -40,9 +41,10 @@ class Ledger:
         name: Name | None = None,
         answer: Stored | None = None,
         events: Sequence[Event] = (),
+        deadline: float = math.inf,
     ) -> Stored | None:
         """As `Writer.append`."""
-        return await self._writer.append(bodies, name, answer, events)
+        return await self._writer.append(bodies, name, answer, events, deadline)
 
     @property
     def thread(self) -> Executor:

@@ -5,8 +5,10 @@ The transaction locks the head of the chain first, so several services on one da
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
@@ -15,10 +17,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
 
 from goodcert.serve import timestamp
+from goodcert.serve.alarm import Alarm
 from goodcert.serve.errors import LedgerUnavailable
 from goodcert.serve.event import Event
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
-from goodcert.serve.ledger.database import in_place, migrate
+from goodcert.serve.ledger.database import in_place, migrate, responds
 from goodcert.serve.ledger.outbox import put
 from goodcert.serve.ledger.rows import append, lock
 from goodcert.serve.ledger.tables import answers, checkpoints
@@ -35,6 +38,9 @@ KEPT = timedelta(hours=24)
 _MOST = 1024
 """The most requests whose certificates share a transaction."""
 
+_ASKED_AFTER_SECONDS = 1.0
+"""A connection that was not used for so long may be to something that is no longer there."""
+
 
 OnCommit = Callable[[int, float], object]
 """Is told of a transaction: how many certificates it recorded, and the seconds it took."""
@@ -43,7 +49,7 @@ OnRaised = Callable[[Sequence[Event]], object]
 """Is told of what triggers raised, once it is recorded."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Entry:
     """What one request leaves behind, with the future of its caller."""
 
@@ -51,6 +57,7 @@ class _Entry:
     name: Name | None
     answer: Stored | None
     events: Sequence[Event]
+    deadline: float
     future: asyncio.Future[Stored | None]
 
     def settle(self, result: Stored | LedgerUnavailable | None) -> None:
@@ -60,6 +67,9 @@ class _Entry:
             self.future.set_exception(result)
         else:
             self.future.set_result(result)
+
+    def expire(self) -> None:
+        self.settle(LedgerUnavailable("not within the time of the request"))
 
 
 class _Done(NamedTuple):
@@ -83,6 +93,9 @@ class Writer:
         self._engine, self._signer, self._on_commit = engine, signer, on_commit
         self.on_raised: OnRaised = lambda _: None
         self._waiting: list[_Entry] = []
+        self._alarm: Alarm[_Entry] = Alarm()
+        self._connection: Connection | None = None
+        self._used = 0.0
         self._running = False
         self._migrated = False
         self._fault = ""
@@ -100,30 +113,36 @@ class Writer:
         name: Name | None = None,
         answer: Stored | None = None,
         events: Sequence[Event] = (),
+        deadline: float = math.inf,
     ) -> Stored | None:
         """Record certificates, as `schemas.CertificateBody` has them, and what triggers raised for them; returns
         when they are on the disk.
 
         With `name` and `answer` the answer is kept for its idempotency key, unless another was first: then that
-        one is returned, and nothing recorded. Raises LedgerUnavailable.
+        one is returned, and nothing recorded. Raises LedgerUnavailable, also at `deadline`, by the clock of the
+        event loop: they may be recorded nevertheless.
         """
-        entry = _Entry(bodies, name, answer, events, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        entry = _Entry(bodies, name, answer, events, deadline, loop.create_future())
         self._waiting.append(entry)
+        self._alarm.add(entry, loop)
         if not self._running:
             # As soon as the loop has run what is ready now: answers of one batch then share a transaction.
             self._running = True
-            asyncio.get_running_loop().call_soon(self._start)
-        return await entry.future
+            loop.call_soon(self._start)
+        try:
+            return await entry.future
+        finally:
+            self._alarm.forget(entry)
 
     async def close(self) -> None:
         """Finish what waits, leave a checkpoint, stop the thread."""
         while self._running:
             self._idle.clear()
             await self._idle.wait()
-        if self._migrated and self._signer is not None:
-            await asyncio.get_running_loop().run_in_executor(self.thread, self._close)
+        self._alarm.stop()
+        await asyncio.get_running_loop().run_in_executor(self.thread, self._close)
         self.thread.shutdown()
-        self._engine.dispose()
 
     def _start(self) -> None:
         entries, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
@@ -169,7 +188,7 @@ class Writer:
             results = self._commit(entries) if entries else []
         except Exception as error:
             self._say(error)
-            self._engine.dispose()  # the old connection may be to something that is no longer there
+            self._disconnect()
             raise LedgerUnavailable(type(error).__name__) from error
         self._say(None)
         return results
@@ -184,17 +203,33 @@ class Writer:
         self._fault = fault
 
     def _commit(self, entries: list[_Entry]) -> list[Stored | None]:
-        with self._engine.connect() as connection:
-            with connection.begin():
-                link = lock(connection)
-                results = _claim(connection, entries)
-                fresh = _fresh(entries, results)
-                link = append(connection, link, [body for entry in fresh for body in entry.bodies])
-                put(connection, [event for entry in fresh for event in entry.events])
-                self._mark(connection, link)
-            if not in_place(connection):
-                raise OSError("the file of the ledger was moved or deleted")
+        connection = self._connected()
+        with connection.begin():
+            link = lock(connection)
+            results = _claim(connection, entries)
+            fresh = _fresh(entries, results)
+            link = append(connection, link, [body for entry in fresh for body in entry.bodies])
+            put(connection, [event for entry in fresh for event in entry.events])
+            self._mark(connection, link)
+        if not in_place(connection):
+            raise OSError("the file of the ledger was moved or deleted")
         return results
+
+    def _connected(self) -> Connection:
+        """One connection stays open: to take it from a pool each time costs as much as a dozen certificates."""
+        now = perf_counter()
+        if self._connection and now - self._used > _ASKED_AFTER_SECONDS and not responds(self._connection):
+            self._disconnect()
+        self._used = now
+        self._connection = self._connection or self._engine.connect()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        with suppress(Exception):  # it may be to something that is no longer there
+            if connection is not None:
+                connection.close()
+        self._engine.dispose()
 
     def _mark(self, connection: Connection, link: Link, *, due: bool = False) -> None:
         """A signed checkpoint, now and then."""
@@ -209,10 +244,13 @@ class Writer:
 
     def _close(self) -> None:
         try:
-            with self._engine.begin() as connection:
-                self._mark(connection, lock(connection), due=True)
+            if self._migrated and self._signer is not None:
+                connection = self._connected()
+                with connection.begin():
+                    self._mark(connection, lock(connection), due=True)
         except Exception as error:  # noqa: BLE001  SQLAlchemy's, or the driver's own
             log.error("the ledger got no last checkpoint: %s", type(error).__name__)
+        self._disconnect()
 
 
 def write_checkpoint(connection: Connection, link: Link, signer: Signer) -> None:
