@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from goodcert.engine.radius import search
 from goodcert.serve import identity
 from goodcert.serve.batching import Priority
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
+from goodcert.serve.gathering import Gathering
 from goodcert.serve.images.decode import Decoded, decode, open_image
 from goodcert.serve.images.preprocess import Prepared, Scope, balls
 from goodcert.serve.repository.predictor import Answer
@@ -60,6 +61,14 @@ class Certificate(NamedTuple):
     issued_at: datetime
 
 
+class Around(NamedTuple):
+    """A decoded upload. ball: from epsilon to the ball around it. seconds: what it took."""
+
+    image: Decoded
+    ball: Callable[[float], Prepared]
+    seconds: float
+
+
 @lru_cache(maxsize=256)
 def parse_radius(text: str) -> Radius:
     """Read one decimal in [0, 1]. Raises BadEpsilon."""
@@ -77,6 +86,7 @@ class Certifier:
         self._metrics = metrics
         # As many as cores: more would only hold more decoded images in memory at once.
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._small: Gathering[Around | None] = Gathering()
 
     async def certify(self, upload: bytes, model: ServedModel, question: Question, deadline: float) -> Certificate:
         """The certificate of one upload; `deadline` is a time of the event loop's clock.
@@ -85,12 +95,12 @@ class Certifier:
         """
         started = perf_counter()
         model.require_sound()
-        image, around = await self._prepare(upload, model.metadata, deadline)
-        prepared = around(question.radius.certified)
-        self._metrics.stages["decode",].observe(perf_counter() - started)
+        around = await self._prepare(upload, model.metadata, deadline)
+        self._metrics.stages["decode",].observe(around.seconds)
+        prepared = around.ball(question.radius.certified)
         answer = await self._answer(model, prepared, question, deadline)
-        largest = await self._largest(model, around, question, answer, deadline)
-        certificate = _issue(model, image, question.radius, prepared.scope, answer, largest)
+        largest = await self._largest(model, around.ball, question, answer, deadline)
+        certificate = _issue(model, around.image, question.radius, prepared.scope, answer, largest)
         self._metrics.record_answer(model.name, certificate.verdict, answer.confidence, answer.upper)
         self._metrics.stages["total",].observe(perf_counter() - started)
         return certificate
@@ -134,28 +144,31 @@ class Certifier:
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
 
-    async def _prepare(
-        self, upload: bytes, metadata: Metadata, deadline: float
-    ) -> tuple[Decoded, Callable[[float], Prepared]]:
-        """Small images here and now, large ones in a thread, so that they do not hold up the others."""
-
-        def work(image: Image.Image) -> tuple[Decoded, Callable[[float], Prepared]]:
-            decoded = decode(upload, image)
-            return decoded, balls(decoded, metadata)
-
-        def work_on_large() -> tuple[Decoded, Callable[[float], Prepared]]:
-            return work(open_image(upload, self._max_pixels))
-
-        # The header of a small file says whether it unfolds into a large image.
+    async def _prepare(self, upload: bytes, metadata: Metadata, deadline: float) -> Around:
+        """Small images on the loop, together with those of others; large ones in a thread, so that they do not
+        hold up the others."""
         if len(upload) <= INLINE_BYTES:
-            image = open_image(upload, self._max_pixels)
-            if image.width * image.height <= INLINE_PIXELS:
-                return work(image)
+            around = await self._small.run(partial(self._prepare_small, upload, metadata))
+            if around is not None:
+                return around
+        work = partial(self._prepare_large, upload, metadata)
         try:
             async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work_on_large)
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except TimeoutError as error:
             raise DeadlineExceeded from error
+
+    def _prepare_small(self, upload: bytes, metadata: Metadata) -> Around | None:
+        """None for a large one: the header of a small file says whether it unfolds into one."""
+        started = perf_counter()
+        image = open_image(upload, self._max_pixels)
+        if image.width * image.height > INLINE_PIXELS:
+            return None
+        return _around(upload, image, metadata, started)
+
+    def _prepare_large(self, upload: bytes, metadata: Metadata) -> Around:
+        started = perf_counter()
+        return _around(upload, open_image(upload, self._max_pixels), metadata, started)
 
     async def _answer(self, model: ServedModel, prepared: Prepared, question: Question, deadline: float) -> Answer:
         """By `method`; auto asks crown where ibp leaves a rejected image uncertified, and keeps the answer of ibp,
@@ -165,8 +178,9 @@ class Certifier:
         if question.method == "crown" and crown is not None:
             return await self._ask(model, crown, prepared, deadline, priority)
         answer = await self._ask(model, model.batcher, prepared, deadline, priority)
-        undecided = _verdict(model, answer) is Verdict.OUT_OF_DISTRIBUTION
-        if question.method != "auto" or crown is None or not undecided:
+        if question.method != "auto" or crown is None:
+            return answer
+        if _verdict(model, answer) is not Verdict.OUT_OF_DISTRIBUTION:
             return answer
         now = asyncio.get_running_loop().time()
         try:
@@ -213,6 +227,12 @@ class Certifier:
             raise
         model.require_sound()  # a neighbour may have shown meanwhile that nothing it says may be believed
         return answer
+
+
+def _around(upload: bytes, image: Image.Image, metadata: Metadata, started: float) -> Around:
+    decoded = decode(upload, image)
+    ball = balls(decoded, metadata)
+    return Around(decoded, ball, perf_counter() - started)
 
 
 def _issue(
