@@ -78,12 +78,17 @@ def create_app(
         max_bytes_in_flight=settings.max_bytes_in_flight,
         answers=answers,
     )
-    # Added later, so further out: it sees what Security refuses.
-    app.add_middleware(Observer, metrics=metrics, names=lambda: app.state.service.repository.names)
+    # What is added later lies further out: it sees what Security refuses.
     if traces is not None:
         app.add_middleware(traces.middleware)
         metrics.tell("decode", traces.record_decode)
-    app.add_middleware(Front, lifecycle=lifecycle, answers=answers, access_log=settings.access_log)
+    app.add_middleware(
+        Front,
+        lifecycle=lifecycle,
+        answers=answers,
+        observer=Observer(metrics, lambda: app.state.service.repository.names),
+        access_log=settings.access_log,
+    )
     app.add_middleware(Dialect)
     return app
 

@@ -1,4 +1,4 @@
-"""What every request passes first: it is counted in, gets its id, and is refused while the process ends.
+"""What every request passes first: it is counted, gets its id, and is refused while the process ends.
 
 An id that the caller sent in X-Request-Id is kept if it is sane; it is in every line of the log about the
 request and in the answer. Whatever goes wrong unforeseen behind here becomes a problem document and a line in
@@ -19,6 +19,7 @@ from goodcert.serve.errors import ShuttingDown
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
 from goodcert.serve.telemetry.journal import request_id
+from goodcert.serve.telemetry.observe import Observer
 
 log = logging.getLogger("goodcert.serve")
 access = logging.getLogger("goodcert.access")
@@ -36,10 +37,19 @@ _ANSWERED_TO_THE_END = frozenset(
 class Front:
     """ASGI middleware, the outermost."""
 
-    def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle, answers: Answers, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        lifecycle: Lifecycle,
+        answers: Answers,
+        observer: Observer,
+        access_log: bool = False,
+    ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._answers = answers
+        self._observer = observer
         self._access_log = access_log
         self._prefix = token_hex(8)
         self._numbers = count()
@@ -56,6 +66,7 @@ class Front:
             await self._answer(scope, receive, exchange)
         finally:
             self._lifecycle.in_flight -= 1
+            self._observer.count(scope["path"], exchange.status)
             if self._access_log:
                 exchange.note(scope)
             request_id.reset(token)

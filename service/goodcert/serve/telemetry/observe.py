@@ -2,41 +2,24 @@
 
 from collections.abc import Callable, Container
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
 from goodcert.serve.telemetry.metrics import Metrics
 
 UNKNOWN = "unknown"
 
 
 class Observer:
-    """ASGI middleware; a name that is not served counts as `unknown`, so that callers invent no labels."""
+    """A name that is not served counts as `unknown`, so that callers invent no labels."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, names: Callable[[], Container[str]]) -> None:
-        self._app = app
+    def __init__(self, metrics: Metrics, names: Callable[[], Container[str]]) -> None:
         self._metrics = metrics
         self._names = names
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _asks_for_certificates(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        name = scope["path"].split("/")[3]
-        label = name if name in self._names() else UNKNOWN
-        started = False
-
-        async def noted(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                self._metrics.requests[label, str(message["status"])].inc()
-            await send(message)
-
-        try:
-            await self._app(scope, receive, noted)
-        finally:
-            if not started:  # the server will answer for an application that did not
-                self._metrics.requests[label, "500"].inc()
+    def count(self, path: str, status: int) -> None:
+        """A request was answered; a status of 0 is none, which the server makes a 500."""
+        if _asks_for_certificates(path):
+            name = path.split("/")[3]
+            label = name if name in self._names() else UNKNOWN
+            self._metrics.requests[label, str(status or 500)].inc()
 
 
 def _asks_for_certificates(path: str) -> bool:
