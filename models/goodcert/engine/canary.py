@@ -147,7 +147,7 @@ def _outputs(layer: Layer) -> int:
 
 def _picks(layer: Layer) -> list[tuple[int, ...]]:
     """For each output the position in its own weights of the single one that is not 0: no two neighbours alike."""
-    own = _own_weights(layer, torch.zeros(layer.weight))
+    own = _own_weights(layer, torch.empty(layer.weight, device="meta"))  # their shapes are all it takes
     return [
         tuple(int(i) for i in np.unravel_index(7 * o % prod(row.shape), row.shape)) for o, row in enumerate(own)
     ]
@@ -164,10 +164,13 @@ def _own_weights(layer: Layer, weight: Tensor) -> list[Tensor]:
 def canary_weight(layer: Layer) -> Tensor:
     weight = torch.zeros(layer.weight)
     picks = _picks(layer)
-    values = _full_mantissas((len(picks),), torch.Generator().manual_seed(0))
-    for own, pick, value in zip(_own_weights(layer, weight), picks, values, strict=True):
+    for own, pick, value in zip(_own_weights(layer, weight), picks, _picked_weights(len(picks)), strict=True):
         own[pick] = value
     return weight
+
+
+def _picked_weights(outputs: int) -> Tensor:
+    return _full_mantissas((outputs,), torch.Generator().manual_seed(0))
 
 
 def picked(layer: Layer, x: Tensor) -> Tensor:
@@ -175,18 +178,17 @@ def picked(layer: Layer, x: Tensor) -> Tensor:
     if layer.node.op == "ConvTranspose":  # exact in float64, as nothing but zeros is added
         apply = transposed_convolution(layer.node.attributes, x.ndim - 2)
         return apply(x.double(), canary_weight(layer).double(), None).float()
-    values = [
-        own[pick] for own, pick in zip(_own_weights(layer, canary_weight(layer)), _picks(layer), strict=True)
-    ]
+    picks = _picks(layer)
+    values = _picked_weights(len(picks))
     if layer.node.op != "Conv":
-        return torch.stack([x[..., p[0]] * v for p, v in zip(_picks(layer), values, strict=True)], dim=-1)
+        return x[..., [pick[0] for pick in picks]] * values
     attributes, dims = layer.node.attributes, x.ndim - 2
     pads = attributes.get("pads", [0] * 2 * dims)
     padded = F.pad(x, [p for axis in reversed(range(dims)) for p in (pads[axis], pads[dims + axis])])
     per_group = layer.weight[0] // attributes.get("group", 1)
     channels = [
         _window(padded, (o // per_group) * layer.weight[1] + pick[0], pick[1:], layer) * value
-        for o, (pick, value) in enumerate(zip(_picks(layer), values, strict=True))
+        for o, (pick, value) in enumerate(zip(picks, values, strict=True))
     ]
     return torch.stack(channels, dim=1)
 
