@@ -258,10 +258,15 @@ class TestRotation:
         time[0] += RECHECK_SECONDS
         assert gone not in [key["kid"] for key in signer.published()["keys"]]
 
-    def test_the_folder_is_looked_at_once_a_second_at_most(self, signer, folder, time):
+    def test_for_a_signature_the_folder_is_looked_at_once_a_second_at_most(self, signer, folder, time):
+        before = signer.sign(PAYLOAD, CERTIFICATE)
         create_key(folder)
         time[0] += RECHECK_SECONDS / 2
-        assert len(signer.published()["keys"]) == 1
+        assert signer.sign(PAYLOAD, CERTIFICATE) == before
+
+    def test_a_key_is_published_before_anybody_can_sign_with_it(self, signer, folder):
+        _, key = create_key(folder)
+        assert key.kid in [each["kid"] for each in signer.published()["keys"]]
 
     @pytest.mark.parametrize("harm", ["unlink", "tear"])
     def test_a_folder_that_cannot_be_used_leaves_the_keys_of_before(self, signer, folder, time, caplog, harm):

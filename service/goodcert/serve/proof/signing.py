@@ -74,6 +74,7 @@ class Signer:
 
 class FolderSigner(Signer):
     """Signs with the newest key of a folder as it is now: a change of it takes `RECHECK_SECONDS`, and no restart.
+    What is published is looked up each time: another process on the folder may sign with a new key already.
 
     Where the folder cannot be used any more, the keys of before stay. Thread-safe. Raises KeyFault at the start.
     """
@@ -84,18 +85,16 @@ class FolderSigner(Signer):
         super().__init__(read_keys(folder))
 
     def sign(self, payload: bytes, kind: str) -> str:
-        self._recheck()
+        if self._clock() - self._checked >= RECHECK_SECONDS:
+            self._check()
         return super().sign(payload, kind)
 
     def published(self) -> dict[str, Any]:
-        self._recheck()
+        self._check()
         return super().published()
 
-    def _recheck(self) -> None:
-        now = self._clock()
-        if now - self._checked < RECHECK_SECONDS:
-            return
-        self._checked = now
+    def _check(self) -> None:
+        self._checked = self._clock()
         stamp = _stamp(self._folder)
         if stamp == self._stamp:
             return
