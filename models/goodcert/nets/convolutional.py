@@ -18,11 +18,12 @@ class Architecture:
 
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    # S, M and M256, a smaller M, train on a CPU.
+    # S, M and M256, a smaller M, train on a CPU; so does D, deeper, for classifiers that nobody bounds.
     # L and XL are the paper's (Bitterwolf et al., NeurIPS 2020, appendix).
     "S": Architecture(((16, 4, 2), (32, 4, 1)), (100,)),
     "M": Architecture(((32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)), (512, 512)),
     "M256": Architecture(((32, 3, 1), (32, 4, 2), (64, 3, 1), (64, 4, 2)), (256,)),
+    "D": Architecture(((32, 3, 1), (64, 4, 2), (64, 3, 1), (128, 4, 2), (128, 3, 1), (128, 4, 2)), (256,)),
     "L": Architecture(((64, 3, 1), (64, 3, 1), (128, 3, 2), (128, 3, 1), (128, 3, 1)), (512,)),
     "XL": Architecture(((128, 3, 1), (128, 3, 1), (256, 3, 2), (256, 3, 1), (256, 3, 1)), (512, 512)),
 }
