@@ -193,6 +193,9 @@ async def test_full_queue_refuses_with_a_retry_after():
         first = await b.block()
         waiting = [b.submit(1), b.submit(2)]
         await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            b.batcher.require_room("monitor")
+        b.batcher.require_room("bulk")
         with pytest.raises(QueueFull) as refusal:
             await b.submit(3)
         assert 1 <= refusal.value.retry_after_seconds <= 60

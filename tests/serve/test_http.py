@@ -224,7 +224,7 @@ class TestKeys:
 
 
 class TestOverload:
-    def test_a_full_queue_refuses_with_a_retry_after_and_those_inside_are_answered(self, start, png):
+    def test_a_full_queue_refuses_before_decoding_and_those_inside_are_answered(self, start, png):
         with start(max_queue_items=2, max_batch=1) as service, ThreadPoolExecutor(8) as callers:
             engine = service.engines[0]
             engine.gate.clear()
@@ -233,8 +233,9 @@ class TestOverload:
             others = [callers.submit(service.certify, png) for _ in range(6)]
             # One runs, two wait; while the engine is held, nobody else can be answered.
             refused = [done.result() for done in islice(as_completed(others, 30), 4)]
+            undecoded = service.certify(b"not an image")
             engine.gate.set()
-            for answer in refused:
+            for answer in (*refused, undecoded):
                 assert_problem(answer, 503, "queue_full")
                 assert int(answer.headers["Retry-After"]) >= 1
             statuses = sorted(future.result(30).status_code for future in (first, *others))

@@ -150,9 +150,7 @@ _MNIST = Recipe(
 _MNIST_HARD = replace(
     _MNIST, net="M", out_contrast=3.0, out_cut=0.5, near=0.25, turned=DIGITS[1:], precision="bfloat16"
 )
-_MNIST_OE = replace(
-    _MNIST_HARD, name="mnist-oe-d", method="OE", net="D", learning_rate=1e-3, epochs=30, near=0.5
-)
+_MNIST_OE = replace(_MNIST_HARD, name="mnist-oe-d", method="OE", net="D", learning_rate=1e-3, epochs=30, near=0.5)
 # Near outliers are left to the classifier: for their sake a discriminator with bounds gave up one in twenty of the
 # digits held out.
 _MNIST_PROOD = replace(

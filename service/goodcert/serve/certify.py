@@ -95,6 +95,8 @@ class Certifier:
         """
         started = perf_counter()
         model.require_sound()
+        if question.method != "crown":
+            model.batcher.require_room(question.priority)
         around = await self._prepare(upload, model.metadata, deadline)
         self._metrics.stages["decode",].observe(around.seconds)
         prepared = around.ball(question.radius.certified)
