@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from goodcert.bounds.ball import (
@@ -121,3 +121,14 @@ def test_rounding_down_and_up_enclose_by_neighbours(value: float) -> None:
     assert down.dtype == up.dtype == np.float32
     assert float(down) <= value <= float(up)
     assert up in (down, np.nextafter(down, np.float32(3)))
+
+
+@given(st.lists(st.floats(allow_nan=False, width=64), min_size=1))
+@example([0.0, -0.0, 1e-60, -1e-60, 1e-45, -1e-45, 3.5e38, -3.5e38, np.inf, -np.inf])
+def test_rounding_down_takes_the_float_below_wherever_the_nearest_lies_above(values: list[float]) -> None:
+    exact = np.array(values)
+    with np.errstate(over="ignore"):
+        nearest, down = exact.astype(np.float32), round_down(exact)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    np.testing.assert_array_equal(down, np.where(nearest > exact, below, nearest))
+    assert (down <= exact).all()

@@ -243,10 +243,10 @@ class Batcher(Generic[T, R]):
         self._alarm.stop()
         self._thread.shutdown()
 
-    def require_room(self, priority: Priority) -> None:
-        """Whether an item could be queued now: asked before it is made, so that refusing it costs little. Raises
-        QueueFull or ShuttingDown."""
-        self._admit(0, priority)
+    def require_room(self, priority: Priority, count: int = 1) -> None:
+        """Whether so many items could be queued now: asked before they are made, so that refusing them costs
+        little. Raises QueueFull or ShuttingDown."""
+        self._admit(0, priority, count)
 
     def _admit(self, size_bytes: int, priority: Priority, count: int = 1) -> _Lane[T, R]:
         """The lane of the priority, if it has room."""
