@@ -5,7 +5,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from goodcert.artifact import Artifact
+from goodcert import engine, zoo
+from goodcert.artifact import Artifact, read
 from goodcert.bounds.ball import SLACK, round_down, round_up
 from goodcert.bounds.interpreter import Program, prepare
 from goodcert.bounds.interval import Interval
@@ -61,6 +62,16 @@ def score_and_direction(program: Program, x: torch.Tensor) -> tuple[torch.Tensor
 def test_no_confidence_in_the_ball_exceeds_the_bound(
     certifier: Engine, program: Program, outliers: NDArray[np.uint8], epsilon: float
 ) -> None:
+    _require_sound(certifier, program, outliers, epsilon)
+
+
+def test_nor_does_it_with_a_discriminator(outliers: NDArray[np.uint8]) -> None:
+    model = read(zoo.folder() / "mnist-prood" / "1" / "model.onnx").model
+    program = prepare(read_graph(model), EXACT)
+    _require_sound(engine.compile(model, threads=1), program, outliers[::40], 0.3)
+
+
+def _require_sound(certifier: Engine, program: Program, outliers: NDArray[np.uint8], epsilon: float) -> None:
     certificates = certifier.certify(outliers, epsilon)
     bound = certificates.confidence_upper_bound
     lower, upper = (x.numpy() for x in inner_box(outliers, epsilon))
