@@ -6,6 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
@@ -219,6 +220,38 @@ class TestFailure:
 
         with_writer(url, work)
         assert found(url) == (1, 2, 0, [])
+
+    def test_a_server_that_was_restarted_while_nothing_was_written_costs_nobody_an_answer(
+        self, server, bodies, monkeypatch
+    ):
+        monkeypatch.setattr(writing, "ASKED_AFTER_SECONDS", 0.0)
+        url = server.database()
+
+        async def work(writer):
+            await writer.append(bodies(1))
+            server.stop()
+            server.start()
+            await writer.append(bodies(1))
+
+        with_writer(url, work)
+        assert found(url) == (1, 2, 0, [])
+
+    def test_at_its_deadline_a_caller_hears_that_the_ledger_is_late(self, url, bodies):
+        gate = threading.Event()
+
+        async def work(writer):
+            await writer.open()
+            writer.thread.submit(gate.wait)
+            now = asyncio.get_running_loop().time()
+            patient = asyncio.create_task(writer.append(bodies(1), deadline=now + 60))
+            with pytest.raises(LedgerUnavailable, match="within the time"):
+                await writer.append(bodies(1), deadline=now + 0.01)
+            assert not patient.done()
+            gate.set()
+            await patient
+
+        with_writer(url, work)
+        assert found(url) == (1, 2, 0, [])  # also that which came too late for its caller
 
     def test_after_a_certificate_that_cannot_be_recorded_others_can(self, url, bodies):
         (twice,) = bodies(1)

@@ -38,7 +38,7 @@ KEPT = timedelta(hours=24)
 _MOST = 1024
 """The most requests whose certificates share a transaction."""
 
-_ASKED_AFTER_SECONDS = 1.0
+ASKED_AFTER_SECONDS = 1.0
 """A connection that was not used for so long may be to something that is no longer there."""
 
 
@@ -218,7 +218,7 @@ class Writer:
     def _connected(self) -> Connection:
         """One connection stays open: to take it from a pool each time costs as much as a dozen certificates."""
         now = perf_counter()
-        if self._connection and now - self._used > _ASKED_AFTER_SECONDS and not responds(self._connection):
+        if self._connection and now - self._used > ASKED_AFTER_SECONDS and not responds(self._connection):
             self._disconnect()
         self._used = now
         self._connection = self._connection or self._engine.connect()
