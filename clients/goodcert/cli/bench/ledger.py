@@ -9,9 +9,10 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import NamedTuple
 
 import httpx
@@ -32,7 +33,9 @@ class Sample(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--connections", type=int, default=64, metavar="N")
+    parser.add_argument(
+        "--connections", type=int, nargs="+", default=[64, 256], metavar="N", help="callers (default: 64 256)"
+    )
     parser.add_argument("--images", type=int, default=4000, metavar="N", help="a run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each (default: %(default)s)")
     parser.add_argument("--url", help="another ledger than an SQLite file in a temporary folder")
@@ -42,22 +45,48 @@ def measure(options: argparse.Namespace) -> Result:
     busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{Path(folder) / 'ledger.db'}"
+        confirmed = _confirmed_after(Path(folder) / "file")
         with _service() as plain, _service("--ledger-url", url) as recording:
-            for address in (plain, recording):
-                _run(address, options)  # the first one warms up
-            rounds = [(_run(plain, options), _run(recording, options)) for _ in range(options.rounds)]
-    table = _table(rounds)
+            rounds = {count: _rounds((plain, recording), count, options) for count in options.connections}
+    head = ["| callers | | CPU of the server, ms an image | images a second |", "|---|---|---|---|"]
+    table = "\n".join(head + [row for count, some in rounds.items() for row in _rows(count, some)])
     page = f"""# What the ledger costs
 
-Measured by `goodcert bench ledger --connections {options.connections} --rounds {options.rounds} --images \
-{options.images}` on {speed.hardware("cpu")}; when it began, other programs made a load of {busy:.1f} on \
-{os.cpu_count()} processors. Runs with and without the ledger take turns; medians, the cost that of neighbours. \
-Every certificate is on the disk before its answer is sent. The more callers there are, the more of them share a \
-transaction.
+Measured by `goodcert bench ledger --connections {" ".join(map(str, options.connections))} --rounds \
+{options.rounds} --images {options.images}` on {speed.hardware("cpu")}; when it began, other programs made a \
+load of {busy:.1f} on {os.cpu_count()} processors. Runs with and without the ledger take turns; medians, the cost \
+that of neighbours. Every certificate is on the disk before its answer is sent; the disk here confirms a \
+write after {1000 * confirmed:.1f} ms. The more callers there are, the more of them share a transaction, and the \
+less it matters that each waits for the disk.
 
 {table}
 """
     return Result(table, page)
+
+
+def _rounds(
+    addresses: tuple[str, str], connections: int, options: argparse.Namespace
+) -> list[tuple[Sample, Sample]]:
+    plain, recording = addresses
+    for address in addresses:
+        _run(address, connections, options.images)  # the first one warms up
+    return [
+        (_run(plain, connections, options.images), _run(recording, connections, options.images))
+        for _ in range(options.rounds)
+    ]
+
+
+def _confirmed_after(path: Path) -> float:
+    """Seconds from a write of 4 KiB to its being on the disk, the median of some."""
+    with path.open("wb", buffering=0) as file:
+        return median(_seconds_to_write(file) for _ in range(50))
+
+
+def _seconds_to_write(file: FileIO) -> float:
+    began = perf_counter()
+    file.write(bytes(4096))
+    os.fsync(file.fileno())
+    return perf_counter() - began
 
 
 @contextmanager
@@ -74,10 +103,10 @@ def _service(*flags: str) -> Iterator[str]:
             service.terminate()
 
 
-def _run(address: str, options: argparse.Namespace) -> Sample:
+def _run(address: str, connections: int, images: int) -> Sample:
     before = _seconds(address)
-    took = asyncio.run(_load(httpx.URL(address).port or 0, options.connections, options.images))
-    return Sample(1000 * (_seconds(address) - before) / options.images, options.images / took)
+    took = asyncio.run(_load(httpx.URL(address).port or 0, connections, images))
+    return Sample(1000 * (_seconds(address) - before) / images, images / took)
 
 
 def _seconds(address: str) -> float:
@@ -120,14 +149,13 @@ def _middle(samples: Iterable[Sample]) -> Sample:
     return Sample(*(median(values) for values in zip(*samples, strict=True)))
 
 
-def _table(rounds: Sequence[tuple[Sample, Sample]]) -> str:
+def _rows(connections: int, rounds: Sequence[tuple[Sample, Sample]]) -> list[str]:
     """rounds: each a run without the ledger, and the one with it that followed."""
     rows = [
-        f"| {name} | {sample.cpu_ms:.3f} | {sample.rate:.0f} |"
+        f"| {connections} | {name} | {sample.cpu_ms:.3f} | {sample.rate:.0f} |"
         for name, sample in zip(
             ("without", "with the ledger"), map(_middle, zip(*rounds, strict=True)), strict=True
         )
     ]
     cost = _middle(Sample(after.cpu_ms / before.cpu_ms, after.rate / before.rate) for before, after in rounds)
-    last = f"| cost | {cost.cpu_ms - 1:+.1%} | {cost.rate - 1:+.1%} |"
-    return "\n".join(["| | CPU of the server, ms an image | images a second |", "|---|---|---|", *rows, last])
+    return [*rows, f"| {connections} | cost | {cost.cpu_ms - 1:+.1%} | {cost.rate - 1:+.1%} |"]
