@@ -1,6 +1,7 @@
 """The batcher with toy functions; events, not time, decide what happens when."""
 
 import asyncio
+import math
 import threading
 from contextlib import asynccontextmanager
 
@@ -194,8 +195,8 @@ async def test_full_queue_refuses_with_a_retry_after():
         waiting = [b.submit(1), b.submit(2)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
-            b.batcher.require_room("monitor")
-        b.batcher.require_room("bulk")
+            b.batcher.require_room("monitor", math.inf)
+        b.batcher.require_room("bulk", math.inf)
         with pytest.raises(QueueFull) as refusal:
             await b.submit(3)
         assert 1 <= refusal.value.retry_after_seconds <= 60
@@ -204,17 +205,39 @@ async def test_full_queue_refuses_with_a_retry_after():
 
 
 @claim
-async def test_retry_after_grows_with_the_time_an_item_takes():
-    async with bench(max_items=4) as b:
+async def test_retry_after_grows_with_the_time_a_batch_takes():
+    async with bench(max_items=4, max_batch=2) as b:
         b.batcher._learn(2.5)
         first = await b.block()
         waiting = [b.submit(i) for i in range(4)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as refusal:
             await b.submit(9)
-        assert refusal.value.retry_after_seconds == 10  # four items of 2.5 s
+        assert refusal.value.retry_after_seconds == 5  # two batches of 2.5 s
         b.work.gate.set()
         await asyncio.gather(first, *waiting)
+
+
+@claim
+async def test_an_item_that_would_be_too_late_is_refused_at_once():
+    async with bench(max_batch=4) as b:
+        b.batcher._learn(2.0)
+        first = await b.block()
+        waiting = [b.submit(i) for i in range(1, 5)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as refusal:
+            await b.submit(5, seconds=3.9)  # the second batch is done after 4 s
+        assert refusal.value.retry_after_seconds == 2
+        waiting.append(b.submit(5, seconds=4.1))
+        b.work.gate.set()
+        assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6, 8, 10]
+
+
+@claim
+async def test_where_nothing_waits_even_the_shortest_deadline_gets_its_turn():
+    async with bench() as b:
+        b.batcher._learn(1000.0)
+        assert await b.submit(1, seconds=30) == 2
 
 
 @claim
@@ -399,7 +422,7 @@ async def test_many_items_that_are_late_are_dropped_together():
 
 @claim
 async def test_retry_after_counts_what_the_other_lane_takes_of_the_engine():
-    async with bench(max_items=4) as b:
+    async with bench(max_items=4, max_batch=4) as b:
         b.batcher._learn(2.0)
         first = await b.block()
         waiting = [b.submit(i) for i in range(3)] + b.bulk(4)
@@ -410,8 +433,8 @@ async def test_retry_after_counts_what_the_other_lane_takes_of_the_engine():
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as monitor:
             await b.submit(9)
-        assert bulk.value.retry_after_seconds == 14  # seven items of 2 s
-        assert monitor.value.retry_after_seconds == 11  # four, and a third of four beside them
+        assert bulk.value.retry_after_seconds == 8  # four batches of 2 s, with one place for it in each
+        assert monitor.value.retry_after_seconds == 4  # two, of three
         b.work.gate.set()
         await asyncio.gather(first, *waiting)
 

@@ -10,7 +10,15 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.serve.batching import Batcher, Limits, in_thread
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
-from goodcert.serve.errors import CrownUnavailable, DeadlineExceeded, EngineUnsound, NotAnImage, UnsoundModel
+from goodcert.serve.errors import (
+    CrownUnavailable,
+    DeadlineExceeded,
+    EngineUnsound,
+    NotAnImage,
+    QueueFull,
+    UnsoundModel,
+)
+from goodcert.serve.pace import INTERVAL_SECONDS
 from goodcert.serve.repository.loading import Loader
 from goodcert.serve.repository.predictor import predict
 from goodcert.serve.repository.repository import Repository
@@ -160,6 +168,24 @@ def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_hear
     assert certificate.answer.method == "ibp"
     assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION
     assert heart.metrics.registry.get_sample_value("goodcert_crown_missed_total") == 1
+
+
+def test_refusals_beyond_the_rate_are_told_one_after_another(make_heart, png):
+    heart = make_heart()
+    heart.model.batcher = Batcher(in_thread(partial(predict, heart.model.engine)), Limits(max_items=0))
+    told = []
+
+    async def refused():
+        loop = asyncio.get_running_loop()
+        with pytest.raises(QueueFull):
+            await heart.certifier.certify(png, heart.model, Question(parse_radius("0.01")), loop.time() + 30)
+        told.append(loop.time())
+
+    async def together():
+        await asyncio.gather(*(refused() for _ in range(11)))
+
+    asyncio.run(together())
+    assert told[-1] - told[0] >= 9.9 * INTERVAL_SECONDS
 
 
 def test_crown_past_its_deadline_is_given_up(make_heart, png):

@@ -11,6 +11,9 @@ Two lanes, each bounded for itself: monitors come first, and bulk has its share.
 `BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that
 a monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has
 one in every so many batches.
+
+An item is refused where it would, at the rate of late, be too late: to queue it would only take from those that
+can be answered. Where more is asked than the engine can do, answers would else all come after their deadlines.
 """
 
 import asyncio
@@ -47,7 +50,7 @@ BULK_SHARE = 4
 # What a caller wants to find again in the run that its item was part of; its trace, where there is one.
 note: ContextVar[object] = ContextVar("note", default=None)
 
-# Weight of the newest batch in the moving average of seconds per item.
+# Weight of the newest batch in the moving average of seconds per batch.
 _NEWEST = 0.2
 _LONGEST_RETRY_SECONDS = 60
 
@@ -66,6 +69,14 @@ class Limits:
     def bulk_batch(self) -> int:
         """The most bulk items that run at once."""
         return max(1, self.max_batch // BULK_SHARE)
+
+    def places(self, priority: Priority, others: bool) -> float:
+        """How many items of the priority run at once where many wait; others: whether the other priority waits
+        too. A fraction is one in every so many batches."""
+        shared = self.max_batch / BULK_SHARE
+        if priority == "bulk":
+            return shared if others else self.bulk_batch
+        return self.max_batch - shared if others else self.max_batch
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,8 @@ class Batcher(Generic[T, R]):
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
         self._alarm: Alarm[_Entry[T, R]] = Alarm()
         self._bulk_places = 0.0
-        self._seconds_per_item = 0.0
+        self._seconds_per_batch = 0.0
+        self._began = 0.0
         self._running = False
         self._closing = False
         self._scheduled: asyncio.Handle | None = None
@@ -198,7 +210,7 @@ class Batcher(Generic[T, R]):
 
         Raises QueueFull, ShuttingDown, DeadlineExceeded, EngineFailed, or what its batch put in its place.
         """
-        lane = self._admit(size_bytes, priority)
+        lane = self._admit(size_bytes, priority, deadline)
         loop = asyncio.get_running_loop()
         entry: _Entry[T, R] = _Entry(item, size_bytes, deadline, loop.create_future())
         lane.add(entry)
@@ -217,7 +229,7 @@ class Batcher(Generic[T, R]):
 
         They are queued together or not at all: to refuse many at once costs less than to queue some in vain.
         """
-        lane = self._admit(size_bytes * len(items), priority, len(items))
+        lane = self._admit(size_bytes * len(items), priority, deadline, len(items))
         loop = asyncio.get_running_loop()
         entries = [_Entry[T, R](item, size_bytes, deadline, loop.create_future()) for item in items]
         for entry in entries:
@@ -243,27 +255,26 @@ class Batcher(Generic[T, R]):
         self._alarm.stop()
         self._thread.shutdown()
 
-    def require_room(self, priority: Priority, count: int = 1) -> None:
+    def require_room(self, priority: Priority, deadline: float, count: int = 1) -> None:
         """Whether so many items could be queued now: asked before they are made, so that refusing them costs
         little. Raises QueueFull or ShuttingDown."""
-        self._admit(0, priority, count)
+        self._admit(0, priority, deadline, count)
 
-    def _admit(self, size_bytes: int, priority: Priority, count: int = 1) -> _Lane[T, R]:
-        """The lane of the priority, if it has room."""
+    def _admit(self, size_bytes: int, priority: Priority, deadline: float, count: int = 1) -> _Lane[T, R]:
+        """The lane of the priority, if it has room and its items are done in time; one where nothing waits has."""
         if self._closing:
             raise ShuttingDown
         lane = self._lanes[priority]
-        if not lane.has_room(size_bytes, self._limits, count):
-            raise QueueFull(self._retry_after_seconds(priority))
+        done = asyncio.get_running_loop().time() + self._seconds(priority, len(lane) + count)
+        if (len(lane) and done > deadline) or not lane.has_room(size_bytes, self._limits, count):
+            drained = math.ceil(self._seconds(priority, len(lane)))
+            raise QueueFull(min(max(drained, 1), _LONGEST_RETRY_SECONDS))
         return lane
 
-    def _retry_after_seconds(self, priority: Priority) -> int:
-        """When the items that wait now in the lane should be done, at the rate seen of late, with those of the
-        other lane that share the engine meanwhile."""
-        own = len(self._lanes[priority])
-        others = (BULK_SHARE - 1) * own if priority == "bulk" else own / (BULK_SHARE - 1)
-        drained = (own + min(len(self) - own, others)) * self._seconds_per_item
-        return min(max(math.ceil(drained), 1), _LONGEST_RETRY_SECONDS)
+    def _seconds(self, priority: Priority, count: int) -> float:
+        """Until so many items of the priority should be done, at the rate seen of late."""
+        places = self._limits.places(priority, len(self) > len(self._lanes[priority]))
+        return math.ceil(count / places) * self._seconds_per_batch
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start as soon as the loop has run what is ready now: images of one form then share a batch."""
@@ -292,6 +303,7 @@ class Batcher(Generic[T, R]):
         batch = self._take()
         if batch:
             self._running = True
+            self._began = perf_counter()
             run = _after(partial(self._begin, [entry.item for entry in batch]))
             self._thread.submit(self._run, batch, run, asyncio.get_running_loop())
 
@@ -322,7 +334,7 @@ class Batcher(Generic[T, R]):
     def _finish(self, batch: list[_Entry[T, R]], finish: Finish[R], started: float, seconds: float) -> None:
         for entry, result in zip(batch, _results(finish, len(batch)), strict=True):
             entry.settle(result)
-        self._learn(seconds / len(batch))
+        self._learn(perf_counter() - self._began)
         self._running = False
         waited = tuple(started - entry.queued_at for entry in batch)
         self._on_run(Run(len(batch), waited, seconds, tuple(entry.note for entry in batch)))
@@ -330,9 +342,10 @@ class Batcher(Generic[T, R]):
         if not self._running:
             self._idle.set()
 
-    def _learn(self, seconds_per_item: float) -> None:
-        old = self._seconds_per_item or seconds_per_item
-        self._seconds_per_item = old + _NEWEST * (seconds_per_item - old)
+    def _learn(self, seconds: float) -> None:
+        """From the start of a batch to that of the next: also what the loop does meanwhile."""
+        old = self._seconds_per_batch or seconds
+        self._seconds_per_batch = old + _NEWEST * (seconds - old)
 
 
 def _after(step: Callable[[], Callable[[], X]]) -> Callable[[], X]:

@@ -21,6 +21,7 @@ from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, Q
 from goodcert.serve.gathering import Gathering
 from goodcert.serve.images.decode import Decoded, decode, open_image
 from goodcert.serve.images.preprocess import Prepared, Scope, balls
+from goodcert.serve.pace import Pace
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.repository.repository import ImageBatcher, ServedModel
 from goodcert.serve.telemetry.metrics import Metrics
@@ -87,6 +88,19 @@ class Certifier:
         # As many as cores: more would only hold more decoded images in memory at once.
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
         self._small: Gathering[Around | None] = Gathering()
+        self._pace = Pace()
+
+    async def require_room(self, model: ServedModel, question: Question, deadline: float, count: int = 1) -> None:
+        """Asked before images are made ready, so that refusing them costs little; refusals beyond a rate are told
+        late. Raises QueueFull or ShuttingDown."""
+        if question.method == "crown":  # which has a queue of its own
+            return
+        try:
+            model.batcher.require_room(question.priority, deadline, count)
+        except QueueFull:
+            now = asyncio.get_running_loop().time()
+            await asyncio.sleep(min(self._pace.delay(now), max(deadline - now, 0)))
+            raise
 
     async def certify(self, upload: bytes, model: ServedModel, question: Question, deadline: float) -> Certificate:
         """The certificate of one upload; `deadline` is a time of the event loop's clock.
@@ -95,8 +109,7 @@ class Certifier:
         """
         started = perf_counter()
         model.require_sound()
-        if question.method != "crown":
-            model.batcher.require_room(question.priority)
+        await self.require_room(model, question, deadline)
         around = await self._prepare(upload, model.metadata, deadline)
         self._metrics.stages["decode",].observe(around.seconds)
         prepared = around.ball(question.radius.certified)

@@ -45,8 +45,7 @@ async def _answered(
             for number, upload in enumerate(chunk, start)
         ]
         return await _together(asks)
-    if question.method == "ibp":
-        model.batcher.require_room(question.priority, len(chunk))
+    await service.certifier.require_room(model, question, deadline, len(chunk))
     balls = await _balls(chunk, question.radius.certified, deadline)
     inputs = [Prepared(ball, "model_input") for ball in balls]
     if question.method == "ibp":
