@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 LONGEST_SECONDS = 300
-CERTIFY = "/v1/models/mnist-good100/certify"
+CERTIFY = "/v1/models/mnist-good100/versions/1/certify"
 Line = dict[str, Any]
 
 

@@ -24,7 +24,7 @@ from goodcert.serve.proof.signing import CERTIFICATE, CHECKPOINT, Signer, create
 from goodcert.serve.settings import Settings
 
 MODEL = zoo.folder() / "mnist-good100" / "1" / "model.onnx"
-PATH = "/v1/models/mnist-good100/certify"
+PATH = "/v1/models/mnist-good100/versions/1/certify"
 
 
 class Case(NamedTuple):

@@ -24,7 +24,7 @@ from goodcert.serve.ledger.tables import certificates
 from goodcert.serve.proof.signing import CERTIFICATE, create_key, key_set, verified
 from postgres import Postgres, missing, postgres
 
-PATH = "/v1/models/mnist-good100/certify"
+PATH = "/v1/models/mnist-good100/versions/1/certify"
 _PNG = {"Content-Type": "image/png"}
 # So that a busy machine makes these tests slow, and nothing else.
 _PATIENT = ("--threads", "1", "--request-timeout-ms", "60000")

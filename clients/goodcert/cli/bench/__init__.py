@@ -8,6 +8,7 @@ from pathlib import Path
 WHAT = {
     "engine": "what the guarantee costs: prediction and bound against prediction alone",
     "serve": "what a certificate costs over HTTP, beside what no server can beat",
+    "overload": "what is still answered in time when callers ask for more than the engine can do",
     "ledger": "what the ledger costs: the service with and without it, under load",
     "methods": "what ibp, crown and auto decide, and what they cost",
     "soundness": "attempts to break the bounds; exit status 1 if one breaks",

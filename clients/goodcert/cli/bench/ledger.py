@@ -22,7 +22,7 @@ from PIL import Image
 from goodcert.cli.bench import Result
 from goodcert.evaluation import speed
 
-PATH = "/v1/models/mnist-good100/certify"
+PATH = "/v1/models/mnist-good100/versions/1/certify"
 
 
 class Sample(NamedTuple):
