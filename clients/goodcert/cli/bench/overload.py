@@ -101,8 +101,8 @@ Measured by `goodcert bench overload --threads {options.threads} --seconds {opti
 {os.cpu_count()} processors.
 
 The worst of callers: each sends {IMAGES} images as float32 tensors, wants the answer within {TIMEOUT_MS} ms, and \
-when it is refused asks again at once, whatever `Retry-After` says. The queue holds as many images as by default. A \
-service that gives in answers fewer and fewer requests the more callers there are; the last column should stay \
+when it is refused asks again at once, whatever `Retry-After` says. The queue holds as many images as by default. \
+A service that gives in answers fewer and fewer requests the more callers there are; the last column should stay \
 where it is.
 
 {table}
