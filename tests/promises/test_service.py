@@ -140,15 +140,15 @@ def test_linear_bounds_are_nowhere_looser_and_the_radius_is_one_that_was_certifi
     client: Client, scribbles: NDArray[np.uint8]
 ) -> None:
     image = png(scribbles[0, 0])
-    ibp, crown = (client.certify(image, epsilon="0.02", method=method) for method in ("ibp", "crown"))
+    ibp, crown = (client.certify(image, version="1", epsilon="0.02", method=method) for method in ("ibp", "crown"))
     assert (ibp.method, crown.method) == ("ibp", "crown")
     assert in_order(crown)
     assert crown.confidence == ibp.confidence
     assert crown.confidence_upper_bound <= ibp.confidence_upper_bound
     noise = png(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8))
-    found = client.certify(noise, method="auto", radius=True)
+    found = client.certify(noise, version="1", method="auto", radius=True)
     assert found.method == "ibp"  # which decides it
     assert found.certified_radius is not None
     assert found.certified_radius >= found.epsilon
-    at = client.certify(noise, epsilon=found.certified_radius)
+    at = client.certify(noise, version="1", epsilon=found.certified_radius)
     assert at.confidence_upper_bound <= at.threshold

@@ -20,6 +20,17 @@ STEPS = 10
 
 
 @pytest.fixture(scope="module")
+def artifact() -> Artifact:
+    """The smallest model, for thousands of attacks."""
+    return read(zoo.folder() / "mnist-good100" / "1" / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def certifier(artifact: Artifact) -> Engine:
+    return engine.compile(artifact.model, threads=1)
+
+
+@pytest.fixture(scope="module")
 def program(artifact: Artifact) -> Program:
     return prepare(read_graph(artifact.model), EXACT)
 
@@ -65,8 +76,9 @@ def test_no_confidence_in_the_ball_exceeds_the_bound(
     _require_sound(certifier, program, outliers, epsilon)
 
 
-def test_nor_does_it_with_a_discriminator(outliers: NDArray[np.uint8]) -> None:
-    model = read(zoo.folder() / "mnist-prood" / "1" / "model.onnx").model
+@pytest.mark.parametrize("name", ["mnist-good100/2", "mnist-prood/1"])
+def test_nor_does_it_in_a_deeper_network_or_with_a_discriminator(name: str, outliers: NDArray[np.uint8]) -> None:
+    model = read(zoo.folder() / name / "model.onnx").model
     program = prepare(read_graph(model), EXACT)
     _require_sound(engine.compile(model, threads=1), program, outliers[::40], 0.3)
 
