@@ -213,7 +213,7 @@ async def test_retry_after_grows_with_the_time_a_batch_takes():
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as refusal:
             await b.submit(9)
-        assert refusal.value.retry_after_seconds == 5  # two batches of 2.5 s
+        assert refusal.value.retry_after_seconds == 8  # three batches of 2.5 s, of which one runs
         b.work.gate.set()
         await asyncio.gather(first, *waiting)
 
@@ -221,16 +221,33 @@ async def test_retry_after_grows_with_the_time_a_batch_takes():
 @claim
 async def test_an_item_that_would_be_too_late_is_refused_at_once():
     async with bench(max_batch=4) as b:
-        b.batcher._learn(2.0)
+        b.batcher._learn(10.0)
         first = await b.block()
         waiting = [b.submit(i) for i in range(1, 5)]
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as refusal:
-            await b.submit(5, seconds=3.9)  # the second batch is done after 4 s
-        assert refusal.value.retry_after_seconds == 2
-        waiting.append(b.submit(5, seconds=4.1))
+            await b.submit(5, seconds=25)  # the batch that runs, one that is full, and its own: 30 s
+        assert refusal.value.retry_after_seconds == 20
+        waiting.append(b.submit(5, seconds=31))
         b.work.gate.set()
         assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6, 8, 10]
+
+
+@pytest.mark.parametrize(
+    ("max_batch", "priority", "count", "others", "batches"),
+    [
+        (8, "monitor", 9, 0, 2),
+        (8, "bulk", 5, 0, 3),  # 2 at once
+        (8, "monitor", 12, 100, 2),  # 6 at once
+        (8, "bulk", 5, 100, 3),
+        (1, "bulk", 3, 100, 12),  # one in every four
+        (1, "bulk", 3, 1, 5),  # at most two for the one monitor, and three of its own
+        (1, "monitor", 3, 100, 4),
+        (64, "monitor", 128, 1, 3),
+    ],
+)
+def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, priority, count, others, batches):
+    assert Limits(max_batch).batches(priority, count, others) == batches
 
 
 @claim
@@ -343,6 +360,18 @@ async def test_monitors_go_first_and_bulk_has_a_quarter_of_every_batch():
 
 
 @claim
+async def test_a_share_that_is_no_whole_number_adds_up():
+    async with bench(max_batch=6) as b:
+        first = await b.block()
+        bulk, monitors = b.bulk(6), [b.submit(i) for i in range(1, 19)]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *bulk, *monitors)
+        shares = [sum(item >= 1000 for item in batch) for batch in b.work.batches[1:]]
+        assert shares == [1, 2, 1, 2]
+
+
+@claim
 async def test_bulk_alone_runs_in_short_batches_so_that_a_monitor_waits_for_a_quarter_at_most():
     async with bench(max_batch=8) as b:
         first = await b.block()
@@ -387,7 +416,7 @@ async def test_many_items_have_room_together_or_not():
         for count, size_bytes in ((4, 1), (2, 26)):
             with pytest.raises(QueueFull) as refusal:
                 await b.submit_all(range(count), size_bytes)
-            assert refusal.value.retry_after_seconds == 2
+            assert refusal.value.retry_after_seconds == 4  # the batch that runs, and the next
         assert len(b.batcher) == 1
         three = b.submit_all([2, 3, 4], 10)
         bulk = b.submit_all([5, 6], 1000, priority="bulk")  # nothing waits there
@@ -433,8 +462,8 @@ async def test_retry_after_counts_what_the_other_lane_takes_of_the_engine():
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as monitor:
             await b.submit(9)
-        assert bulk.value.retry_after_seconds == 8  # four batches of 2 s, with one place for it in each
-        assert monitor.value.retry_after_seconds == 4  # two, of three
+        assert bulk.value.retry_after_seconds == 10  # after the batch that runs, four of 2 s with a place for it
+        assert monitor.value.retry_after_seconds == 6  # two, of three
         b.work.gate.set()
         await asyncio.gather(first, *waiting)
 

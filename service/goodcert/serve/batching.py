@@ -70,13 +70,20 @@ class Limits:
         """The most bulk items that run at once."""
         return max(1, self.max_batch // BULK_SHARE)
 
-    def places(self, priority: Priority, others: bool) -> float:
-        """How many items of the priority run at once where many wait; others: whether the other priority waits
-        too. A fraction is one in every so many batches."""
-        shared = self.max_batch / BULK_SHARE
-        if priority == "bulk":
-            return shared if others else self.bulk_batch
-        return self.max_batch - shared if others else self.max_batch
+    @property
+    def bulk_share(self) -> float:
+        """The same while monitors wait, too; a fraction is one in every so many batches."""
+        return self.max_batch / BULK_SHARE
+
+    def batches(self, priority: Priority, count: int, others: int) -> int:
+        """After how many batches so many items of the priority are done, of the other one so many waiting, too:
+        they share the batches until those others are done, too."""
+        alone = {"monitor": self.max_batch, "bulk": self.bulk_batch}[priority]
+        if not others:
+            return math.ceil(count / alone)
+        monitors = self.max_batch - self.bulk_share
+        own, other = (self.bulk_share, monitors) if priority == "bulk" else (monitors, self.bulk_share)
+        return min(math.ceil(count / own), math.ceil(others / other) + math.ceil(count / alone))
 
 
 @dataclass(frozen=True)
@@ -265,16 +272,19 @@ class Batcher(Generic[T, R]):
         if self._closing:
             raise ShuttingDown
         lane = self._lanes[priority]
-        done = asyncio.get_running_loop().time() + self._seconds(priority, len(lane) + count)
-        if (len(lane) and done > deadline) or not lane.has_room(size_bytes, self._limits, count):
+        left = deadline - asyncio.get_running_loop().time()
+        late = len(lane) and self._seconds(priority, len(lane) + count) > left
+        if late or not lane.has_room(size_bytes, self._limits, count):
             drained = math.ceil(self._seconds(priority, len(lane)))
             raise QueueFull(min(max(drained, 1), _LONGEST_RETRY_SECONDS))
         return lane
 
     def _seconds(self, priority: Priority, count: int) -> float:
-        """Until so many items of the priority should be done, at the rate seen of late."""
-        places = self._limits.places(priority, len(self) > len(self._lanes[priority]))
-        return math.ceil(count / places) * self._seconds_per_batch
+        """Until so many items of the priority should be done, at the rate seen of late: after the batch that runs
+        and those that they fill."""
+        batches = self._limits.batches(priority, count, len(self) - len(self._lanes[priority]))
+        left = max(self._began + self._seconds_per_batch - perf_counter(), 0.0) if self._running else 0.0
+        return left + batches * self._seconds_per_batch
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start as soon as the loop has run what is ready now: images of one form then share a batch."""
@@ -318,8 +328,7 @@ class Batcher(Generic[T, R]):
         if not self._lanes["monitor"]:
             self._bulk_places = self._limits.bulk_batch
         else:
-            share = self._limits.max_batch / BULK_SHARE
-            self._bulk_places = min(self._bulk_places + share, max(share, 1.0)) if self._lanes["bulk"] else 0.0
+            self._bulk_places = self._bulk_places % 1 + self._limits.bulk_share if self._lanes["bulk"] else 0.0
         return int(self._bulk_places)
 
     def _run(

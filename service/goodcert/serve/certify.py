@@ -90,16 +90,23 @@ class Certifier:
         self._small: Gathering[Around | None] = Gathering()
         self._pace = Pace()
 
-    async def require_room(self, model: ServedModel, question: Question, deadline: float, count: int = 1) -> None:
+    async def require_room(
+        self, model: ServedModel, question: Question, deadline: float, size_bytes: int, count: int = 1
+    ) -> None:
         """Asked before images are made ready, so that refusing them costs little; refusals beyond a rate are told
-        late. Raises QueueFull or ShuttingDown."""
-        if question.method == "crown":  # which has a queue of its own
+        late. size_bytes: of the body, which counts as under way until then; large ones are not kept for that.
+
+        Raises QueueFull or ShuttingDown.
+        """
+        batcher = model.crown_batcher if question.method == "crown" else model.batcher
+        if batcher is None:
             return
         try:
-            model.batcher.require_room(question.priority, deadline, count)
+            batcher.require_room(question.priority, deadline, count)
         except QueueFull:
             now = asyncio.get_running_loop().time()
-            await asyncio.sleep(min(self._pace.delay(now), max(deadline - now, 0)))
+            if size_bytes <= INLINE_BYTES:
+                await asyncio.sleep(min(self._pace.delay(now), max(deadline - now, 0)))
             raise
 
     async def certify(self, upload: bytes, model: ServedModel, question: Question, deadline: float) -> Certificate:
@@ -109,7 +116,7 @@ class Certifier:
         """
         started = perf_counter()
         model.require_sound()
-        await self.require_room(model, question, deadline)
+        await self.require_room(model, question, deadline, len(upload))
         around = await self._prepare(upload, model.metadata, deadline)
         self._metrics.stages["decode",].observe(around.seconds)
         prepared = around.ball(question.radius.certified)
@@ -135,15 +142,7 @@ class Certifier:
         """The same for several balls of one kind by ibp: all are queued, or none."""
         started = perf_counter()
         model.require_sound()
-        size_bytes = inputs[0].size_bytes
-        try:
-            answers = await model.batcher.submit_all(
-                inputs, size_bytes=size_bytes, deadline=deadline, priority=question.priority
-            )
-        except EngineUnsound as error:
-            self._condemn(model, error)
-            raise
-        model.require_sound()
+        answers = await self._ask_all(model, inputs, deadline, question.priority)
         return [self._told(model, answer, started) for answer in answers]
 
     def _told(self, model: ServedModel, answer: Answer, started: float) -> tuple[Answer, Verdict]:
@@ -220,9 +219,7 @@ class Certifier:
         steps = search()
         tried = next(steps)
         while True:
-            balls = map(around, tried)
-            asked = (self._ask(model, model.batcher, ball, deadline, question.priority) for ball in balls)
-            answers = await asyncio.gather(*asked)
+            answers = await self._ask_all(model, [around(each) for each in tried], deadline, question.priority)
             try:
                 tried = steps.send([each.upper <= threshold for each in answers])
             except StopIteration as end:
@@ -242,6 +239,21 @@ class Certifier:
             raise
         model.require_sound()  # a neighbour may have shown meanwhile that nothing it says may be believed
         return answer
+
+    async def _ask_all(
+        self, model: ServedModel, inputs: Sequence[Prepared], deadline: float, priority: Priority
+    ) -> list[Answer]:
+        """By ibp, about balls of one kind: all are queued, or none."""
+        size_bytes = inputs[0].size_bytes
+        try:
+            answers = await model.batcher.submit_all(
+                inputs, size_bytes=size_bytes, deadline=deadline, priority=priority
+            )
+        except EngineUnsound as error:
+            self._condemn(model, error)
+            raise
+        model.require_sound()
+        return answers
 
 
 def _around(upload: bytes, image: Image.Image, metadata: Metadata, started: float) -> Around:

@@ -39,13 +39,14 @@ async def infer(
 async def _answered(
     service: Service, model: ServedModel, chunk: Images, start: int, question: Question, deadline: float
 ) -> list[Row]:
+    size_bytes = sum(map(len, chunk)) if isinstance(chunk, list) else chunk.nbytes
+    await service.certifier.require_room(model, question, deadline, size_bytes, len(chunk))
     if isinstance(chunk, list):
         asks = [
             _upload(service, model, upload, number, question, deadline)
             for number, upload in enumerate(chunk, start)
         ]
         return await _together(asks)
-    await service.certifier.require_room(model, question, deadline, len(chunk))
     balls = await _balls(chunk, question.radius.certified, deadline)
     inputs = [Prepared(ball, "model_input") for ball in balls]
     if question.method == "ibp":
