@@ -1,5 +1,6 @@
 """The engine as a user has it: certificates in order, the same in every batch, or a refusal by name."""
 
+import importlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -393,3 +394,23 @@ def test_memory_is_bounded_by_evaluating_so_many_rows_at_a_time(classes: int, mo
     assert max(sizes) == most
     assert sum(sizes) == 70
     assert (np.diff(made.confidence) > 0).all()  # in order
+
+
+def test_loading_uses_one_thread_of_torch_and_leaves_the_rest_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("goodcert.engine.compile")
+    admit, seen = module.admit, []
+
+    def watched(model: onnx.ModelProto) -> object:
+        seen.append(torch.get_num_threads())
+        return admit(model)
+
+    monkeypatch.setattr(module, "admit", watched)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        engine.compile(classifier(), threads=1)
+        with pytest.raises(EngineError):
+            engine.compile(onnx.ModelProto(), threads=1)
+        assert (seen, torch.get_num_threads()) == ([1, 1], 2)
+    finally:
+        torch.set_num_threads(before)
