@@ -23,9 +23,10 @@ STEPS = {
     "onnx and ONNX Runtime": "import onnx, onnxruntime",
     "FastAPI, uvicorn, pydantic": "import fastapi, uvicorn, pydantic_settings",
     "goodcert": "import goodcert.serve.process.server, goodcert.serve.app, goodcert.engine",
-    "the model: read": "from goodcert import engine, zoo; from goodcert.artifact import read; "
-    "artifact = read(zoo.folder() / 'mnist-good100' / '1' / 'model.onnx')",
-    "the model: graphs of prediction and bound, canary, self-check": "engine.compile(artifact.model)",
+    "the models: read": "from goodcert import engine, zoo; from goodcert.artifact import read; "
+    "one, two = (read(zoo.folder() / 'mnist-good100' / version / 'model.onnx') for version in '12')",
+    "version 1: graphs of prediction and bound, canary, self-check": "engine.compile(one.model)",
+    "version 2: the same": "engine.compile(two.model)",
 }
 MEASURE = """
 import json, sys, time

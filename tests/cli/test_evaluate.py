@@ -70,6 +70,17 @@ def test_out_writes_data_page_and_report_that_agree(folder: Path, model: Path) -
     assert str(folder) not in "".join(path.read_text() for path in out.iterdir())
 
 
+def test_versions_of_one_model_are_told_apart(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = folder / "tiny/2/model.onnx"
+    artifact.write(classifier(1, classes=3), metadata(), second)
+    assert evaluate(model, second, "--data", folder) == 0
+    shown = capsys.readouterr().out
+    assert "tiny/1 (" in shown
+    assert "tiny/2 (" in shown
+
+
 def test_rows_of_earlier_runs_stay(folder: Path, model: Path) -> None:
     other = folder / "other/model.onnx"
     artifact.write(classifier(1, classes=3), metadata("OE"), other)

@@ -28,6 +28,9 @@ PROMISES = {
     ("mnist-good100", "1"): Promise(
         98.0, {"uniform noise": 100.0, "grey CIFAR-10": 98.8, "notMNIST": 83.0, "Fashion-MNIST": 55.0}, 2.5
     ),
+    ("mnist-good100", "2"): Promise(
+        98.7, {"uniform noise": 99.8, "grey CIFAR-10": 99.8, "notMNIST": 98.0, "Fashion-MNIST": 89.0}, 15.0
+    ),
     ("mnist-prood", "1"): Promise(
         99.5, {"uniform noise": 100.0, "grey CIFAR-10": 99.9, "notMNIST": 97.5, "Fashion-MNIST": 90.0}, 15.0
     ),
@@ -101,5 +104,6 @@ def test_the_file_says_how_it_was_trained(shipped: Shipped) -> None:
     recipe = dict(shipped.artifact.metadata.recipe)
     assert recipe.pop("torch")
     assert recipe.pop("goodcert")
-    assert RECIPES[shipped.name].recorded_as(recipe)
-    assert shipped.artifact.metadata.input_shape == RECIPES[shipped.name].input_shape
+    made_by = RECIPES[recipe["name"]]
+    assert made_by.recorded_as(recipe)
+    assert shipped.artifact.metadata.input_shape == made_by.input_shape

@@ -74,10 +74,12 @@ def _wrong(options: argparse.Namespace) -> str | None:
 
 
 def _names(paths: Sequence[Path], models: Sequence[artifact.Artifact]) -> list[str]:
-    """What tables call the models: their folders, in full where that is the last part of the recipe's name."""
+    """What tables call the models: their folders, in full where that is the last part of the recipe's name, and
+    with the version where one model comes in several."""
     recipes = [str(model.metadata.recipe.get("name")) for model in models]
     folders = [_folder(path) for path in paths]
-    names = [r if r.split("/")[-1] == f else f for r, f in zip(recipes, folders, strict=True)]
+    short = [r if r.split("/")[-1] == f else f for r, f in zip(recipes, folders, strict=True)]
+    names = [f"{n}/{_version(p)}" if short.count(n) > 1 else n for n, p in zip(short, paths, strict=True)]
     if len(set(names)) != len(names):
         raise ValueError(
             f"models are told apart by their folders, expected names that differ, got {', '.join(names)}"

@@ -150,6 +150,10 @@ _MNIST = Recipe(
 _MNIST_HARD = replace(
     _MNIST, net="M", out_contrast=3.0, out_cut=0.5, near=0.25, turned=DIGITS[1:], precision="bfloat16"
 )
+# Digits shifted by up to four pixels, as in the paper, are harder to tell from such outliers: halfway through, a
+# run with them was a point less accurate. With shifts of one pixel and more near outliers the guarantee is tighter
+# yet, but most digits that are three pixels off the middle are rejected.
+_MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", learning_rate=1e-3, epochs=30, crop_padding=2, out_cut=0.3)
 _MNIST_OE = replace(_MNIST_HARD, name="mnist-oe-d", method="OE", net="D", learning_rate=1e-3, epochs=30, near=0.5)
 # Near outliers are left to the classifier: for their sake a discriminator with bounds gave up one in twenty of the
 # digits held out.
@@ -261,6 +265,7 @@ RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         _MNIST,
+        _MNIST_M,
         _MNIST_OE,
         _MNIST_PROOD,
         _CIFAR_OE,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 DEFAULT = ("mnist-good100",)
-"""What is served where nothing is named: the small one, ready within seconds."""
+"""What is served where nothing is named: ready within seconds."""
 
 
 def folder() -> Path:

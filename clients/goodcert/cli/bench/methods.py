@@ -35,9 +35,9 @@ def _page(options: argparse.Namespace, table: str) -> str:
 
 Measured by `goodcert bench methods --images {options.images}` on {speed.hardware(options.device)}. Outliers \
 of four kinds, the first {options.images} of each (grey CIFAR-10, notMNIST, Fashion-MNIST, letters), for two \
-networks of the architecture S: the default model, and one trained on digits and noise for {methods.STEPS} \
-steps without any bound. Rejected: images whose confidence is at most the threshold. Percent: how many of \
-them are certified, so that no change within epsilon is accepted either. With auto, crown \
+networks of the architecture S: version 1 of the default model, and one trained on digits and noise for \
+{methods.STEPS} steps without any bound. Rejected: images whose confidence is at most the threshold. Percent: how \
+many of them are certified, so that no change within epsilon is accepted either. With auto, crown \
 is asked only about rejected images that ibp leaves uncertified.
 
 {table}

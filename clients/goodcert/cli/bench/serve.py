@@ -70,10 +70,10 @@ def _page(options: argparse.Namespace, busy: float, table: str) -> str:
 Measured by `goodcert bench serve --rounds {options.rounds} --seconds {options.seconds:g} --threads \
 {options.threads}` on {speed.hardware("cpu")}, under load by {generator()}; when it began, other \
 programs made a load of {busy:.1f} on {os.cpu_count()} processors. Milliseconds of processor time a \
-certificate, all threads of the server counted; latencies are milliseconds, too. S is the default model, the \
-others are untrained networks of the architecture named. Bodies are one image of 28 x 28: a PNG file to `/v1`, \
-or, to `/v2`, a UINT8 tensor in the binary form of the Open Inference Protocol, which is the default of its stock \
-clients, answered with binary tensors.
+certificate, all threads of the server counted; latencies are milliseconds, too. S is version 1 of the default \
+model, the others are untrained networks of the architecture named. Bodies are one image of 28 x 28: a PNG file \
+to `/v1`, or, to `/v2`, a UINT8 tensor in the binary form of the Open Inference Protocol, which is the default of \
+its stock clients, answered with binary tensors.
 
 Three ceilings are measured between the rounds of the server: a no-op application under the same HTTP server; the \
 engine in one process, in batches of as many images as there are connections; the same from the bodies of the \
