@@ -120,6 +120,7 @@ class Callers:
 
     port: int
     bodies: list[bytes]
+    path: str = CERTIFY
     asked: dict[str, int] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     closed: list[bool] = field(default_factory=list)
@@ -170,7 +171,7 @@ class Callers:
     def _ask(self, connection: http.client.HTTPConnection, identity: str, number: int) -> None:
         which = number % len(self.bodies)
         headers = {"Content-Type": "image/png", "X-Request-Id": identity}
-        connection.request("POST", CERTIFY, self.bodies[which], headers)
+        connection.request("POST", self.path, self.bodies[which], headers)
         answer = connection.getresponse()
         body = json.loads(answer.read())
         self.asked[identity] = answer.status

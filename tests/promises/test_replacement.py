@@ -22,12 +22,14 @@ def test_a_model_is_replaced_under_load_and_every_request_is_answered(
     flags = ["--threads", "1", "--models", str(tmp_path), "--model-poll-seconds", "0.2"]
     with serving(*flags, "--request-timeout-ms", "60000") as served:
         served.line(is_ready)
-        callers = Callers(served.port, images(8))
+        callers = Callers(served.port, images(8), "/v1/models/mnist-good100/certify")
         with callers.calling(8):
             callers.wait_for(50)
             put("2", 0.8)
-            while "2" not in versions(callers):
+            for _ in range(1000):
                 callers.wait_for(20)
+                if "2" in versions(callers):
+                    break
             callers.wait_for(50)
     record_property("found", f"8 callers, {callers.found}")
     assert set(callers.asked.values()) == {200}
