@@ -68,7 +68,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         for place, (kind, field) in enumerate(kinds.items()):
             offsets = [i + 0.2 * place for i in range(len(chosen))]
             axes.bar(offsets, [getattr(row, field) for row in chosen], 0.2, label=kind)
-        axes.set_xticks([i + 0.3 for i in range(len(chosen))], [f"{r.body}\n{r.connections}" for r in chosen])
-        axes.set(title=f"network {net}", xlabel="body, connections", ylabel="CPU ms a certificate")
-    axes.legend()
+        labels = ["\n".join([str(row.connections), *row.body.split(", ")]) for row in chosen]
+        axes.set_xticks([i + 0.3 for i in range(len(chosen))], labels)
+        axes.set(title=f"network {net}", xlabel="connections, body", ylabel="CPU ms a certificate")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=120)
