@@ -12,8 +12,8 @@ Two lanes, each bounded for itself: monitors come first, and bulk has its share.
 a monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has
 one in every so many batches.
 
-An item is refused where it would, at the rate of late, be too late: to queue it would only take from those that
-can be answered. Where more is asked than the engine can do, answers would else all come after their deadlines.
+An item that would come too late, going by how long batches took lately, is refused: to queue it would only take
+from those that can be answered. Where more is asked than the engine can do, all answers would else come too late.
 """
 
 import asyncio
@@ -280,7 +280,7 @@ class Batcher(Generic[T, R]):
         return lane
 
     def _seconds(self, priority: Priority, count: int) -> float:
-        """Until so many items of the priority should be done, at the rate seen of late: after the batch that runs
+        """Until so many items of the priority should be done, at the rate seen lately: after the batch that runs
         and those that they fill."""
         batches = self._limits.batches(priority, count, len(self) - len(self._lanes[priority]))
         left = max(self._began + self._seconds_per_batch - perf_counter(), 0.0) if self._running else 0.0
