@@ -1,5 +1,6 @@
 """`crown` and `auto` as a user of the engine has them."""
 
+import threading
 from dataclasses import fields
 from itertools import pairwise
 from typing import Any
@@ -37,6 +38,18 @@ def pixels(count: int) -> np.ndarray:
 def pooled() -> Engine:
     weights = RANDOM.standard_normal((49, 3)).astype(np.float32)
     return engine.compile(onnx_model(POOLED, {"w": weights}, ["N", 1, 8, 8]), threads=1)
+
+
+def test_on_the_cpu_images_are_bounded_side_by_side() -> None:
+    certifier = engine.compile(classifier(seed=6), threads=2)
+    both = threading.Barrier(2, timeout=30)
+    tighten: Any = certifier._tighten
+    crown = tighten._crown
+    tighten._crown = lambda lower, upper: (both.wait(), crown(lower, upper))[1]  # breaks where one waits alone
+    images = pixels(2)
+    found = certifier.certify(images, 0.03, "crown")
+    tighten._crown = crown
+    assert np.array_equal(found.margins[1:], certifier.certify(images[1:], 0.03, "crown").margins)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.005, 0.03, 0.3, 1.0])

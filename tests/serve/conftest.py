@@ -38,7 +38,7 @@ class FakeEngine:
     what was in them.
     break_guarantee: answer with a bound below the confidence. sabotage: changes every answer. fail: raise.
     slack: how much looser the margins of ibp are than those of crown. crown_gate, crown_entered: the same for
-    crown. crowned: how many images it had.
+    crown. crown_batches: how many images each of its runs had.
     """
 
     classes: int
@@ -55,7 +55,7 @@ class FakeEngine:
     slack: float = 0.0
     crown_gate: threading.Event = field(default_factory=threading.Event)
     crown_entered: threading.Event = field(default_factory=threading.Event)
-    crowned: int = 0
+    crown_batches: list[int] = field(default_factory=list)
 
     def __post_init__(self):
         self.gate.set()
@@ -65,7 +65,7 @@ class FakeEngine:
 
     def certify_balls(self, ball, method="ibp"):
         if method == "crown":
-            self.crowned += len(ball.point)
+            self.crown_batches.append(len(ball.point))
             self.crown_entered.set()
             assert self.crown_gate.wait(30), "the test never opened the gate of crown"
         else:
@@ -203,8 +203,9 @@ def load_one(fake_compile):
     """The reason why the only model of a folder is refused."""
 
     def load_it(root):
-        refused = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2).load(find(root))
-        return refused[0].reason
+        batchers = [lambda work, *_: Batcher(work, Limits())] * 2
+        (refused,) = Loader(fake_compile, "cpu", None, *batchers).load(find(root))
+        return refused.reason
 
     return load_it
 

@@ -233,6 +233,31 @@ async def test_an_item_that_would_be_too_late_is_refused_at_once():
         assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6, 8, 10]
 
 
+@claim
+async def test_one_pause_of_the_machine_refuses_nobody_afterwards():
+    async with bench(max_batch=4) as b:
+        b.batcher._learn(0.1)
+        b.batcher._learn(1000.0)
+        first = await b.block()
+        waiting = [b.submit(i, seconds=5) for i in range(1, 9)]
+        b.work.gate.set()
+        assert await asyncio.gather(first, *waiting) == [2 * i for i in range(9)]
+
+
+@claim
+async def test_a_service_that_has_become_slower_is_found_out_after_some_batches():
+    async with bench(max_batch=4) as b:
+        for seconds in [0.1] + [10.0] * 20:
+            b.batcher._learn(seconds)
+        first = await b.block()
+        waiting = [b.submit(1)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await b.submit(2, seconds=15)
+        b.work.gate.set()
+        assert await asyncio.gather(first, *waiting) == [0, 2]
+
+
 @pytest.mark.parametrize(
     ("max_batch", "priority", "count", "others", "batches"),
     [

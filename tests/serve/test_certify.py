@@ -31,7 +31,10 @@ class Heart:
 
     def __init__(self, root, make_engine):
         self.metrics = Metrics(CollectorRegistry())
-        loader = Loader(make_engine, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2)
+        loader = Loader(
+            make_engine, "cpu", 3, lambda work: Batcher(work, Limits()),
+            lambda work, at_once: Batcher(work, Limits(at_once)),
+        )  # fmt: skip
         self.repository = Repository.open(root, loader)
         self.model = self.repository.get("tiny")
         self.certifier = Certifier(16_000_000, self.metrics)
@@ -138,8 +141,14 @@ def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
     heart = make_heart()
     first, second = heart.run(png, png, method="crown")
     assert first.answer.method == second.answer.method == "crown"
-    assert heart.model.engine.crowned == 2
+    assert sum(heart.model.engine.crown_batches) == 2
     assert heart.model.engine.batches == []
+
+
+def test_crown_bounds_as_many_images_side_by_side_as_the_engine_has_threads(make_heart, png):
+    heart = make_heart()
+    heart.run(*[png] * 7, method="crown")
+    assert heart.model.engine.crown_batches == [3, 3, 1]
 
 
 def test_auto_asks_crown_where_ibp_rejects_and_cannot_certify(make_heart, png):
@@ -156,7 +165,7 @@ def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, thres
     heart.model.engine.slack = slack
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
-    assert heart.model.engine.crowned == 0
+    assert heart.model.engine.crown_batches == []
 
 
 def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):

@@ -23,7 +23,7 @@ from graphs import onnx_model
 
 
 def batchers():
-    return [lambda work: Batcher(work, Limits())] * 2
+    return [lambda work, *_: Batcher(work, Limits())] * 2
 
 
 @pytest.fixture

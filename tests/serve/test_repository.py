@@ -17,7 +17,7 @@ def load(fake_compile):
     made = []
 
     def load_it(root, only=()):
-        loader = Loader(fake_compile, "cpu", None, *[lambda work: Batcher(work, Limits())] * 2)
+        loader = Loader(fake_compile, "cpu", None, *[lambda work, *_: Batcher(work, Limits())] * 2)
         repository = Repository.open(root, loader, only)
         made.append(repository)
         return repository

@@ -15,6 +15,7 @@ from goodcert.training.losses import (
     good_quantile,
     log_confidence,
     objective,
+    silence,
 )
 
 
@@ -95,3 +96,15 @@ def test_every_loss_has_finite_gradients_far_out_and_at_zero() -> None:
         values = (margins(1, 2) * scale).requires_grad_()
         (gradient,) = torch.autograd.grad(good(values).sum(), values)
         assert gradient.isfinite().all()
+
+
+def test_silence_is_what_the_loudest_unit_of_a_layer_lacks_of_one() -> None:
+    values = torch.tensor([[-2.0, -0.5], [0.25, -3.0], [1.0, 0.0], [4.0, 9.0]])
+    assert silence(values).tolist() == [1.5, 0.75, 0.0, 0.0]
+
+
+def test_silence_has_a_gradient_where_the_rectifiers_have_none() -> None:
+    values = torch.tensor([[-2.0, -0.5]], requires_grad=True)
+    (values.relu().sum() + silence(values).sum()).backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [[0.0, -1.0]]

@@ -71,6 +71,18 @@ def test_good_bounds_the_share_of_its_quantile(recipe: Recipe) -> None:
         assert outside("GOOD_80", replace(recipe, quantile=quantile)) == pytest.approx(expected), quantile
 
 
+def test_good_asks_of_the_in_distribution_that_no_dense_layer_falls_silent(recipe: Recipe) -> None:
+    hidden = linear(1.0, -2.0)
+    net = nn.Sequential(*hidden, nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2))
+    with torch.no_grad():
+        net[3].weight.copy_(torch.tensor([[-1.0, 0.0], [0.5, 0.0]]))
+    # At 0.75 the layers see (0.75, -1.5) and (-0.75, 0.375), at 0.5 (0.5, -1) and (-0.5, 0.25).
+    asked = replace(recipe, silence=2.0)
+    plain, terms = (METHODS["GOOD_100"].terms(net, BATCH, 0.1, each) for each in (recipe, asked))
+    assert (terms.inside - plain.inside).tolist() == pytest.approx([2 * (0.25 + 0.625), 2 * (0.5 + 0.75)])
+    assert torch.equal(terms.outputs, net(BATCH.inside))
+
+
 @pytest.mark.parametrize("method", ["CEDA", "OE", "GOOD_0", "GOOD_80", "GOOD_100"])
 def test_near_outliers_count_at_their_points(method: str, recipe: Recipe) -> None:
     at_points = METHODS[method].terms(NET, BATCH, 0.0, recipe).outside

@@ -59,7 +59,7 @@ def _compile(model: str | Path | onnx.ModelProto, target: torch.device, threads:
     predictor = make_predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)
     if classifier.bounded:
-        evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target)
+        evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target, threads)
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
     engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten)
@@ -87,10 +87,10 @@ def _beside(predictor: Predictor, margins: Callable[[Ball], NDArray[np.float64]]
     return Evaluation(predictor(ball.point), margins(ball))
 
 
-def _tighter(graph: Graph, device: torch.device) -> Tighten | str:
+def _tighter(graph: Graph, device: torch.device, threads: int | None) -> Tighten | str:
     """Linear bounds, or why there are none: such a graph is served all the same."""
     try:
-        return Tighter(graph, device)
+        return Tighter(graph, device, threads)
     except Unsupported as error:
         return str(error)
 

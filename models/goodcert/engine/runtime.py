@@ -1,6 +1,5 @@
 """ONNX Runtime on the CPU, kept from rewriting weights."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+
+from goodcert.engine.threads import at_once
 
 ROWS_WORTH_A_THREAD = 4
 """Fewer rows are not worth a hop to another thread."""
@@ -59,7 +60,7 @@ class RowRunner:
         """threads: None for one per core. sums_branches: whether the model adds two values that both vary, as
         residual networks do."""
         self._session = _session(model, sums_branches)
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = at_once("cpu", threads)
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="rows") if self._threads > 1 else None
         self.inputs = [value.name for value in self._session.get_inputs()]
 

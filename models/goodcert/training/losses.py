@@ -61,6 +61,16 @@ def good_quantile(margins: Tensor, logits: Tensor, quantile: float) -> Tensor:
     return torch.cat([over_ball[order[:certified]], at_point[order[certified:]]])
 
 
+def silence(values: Tensor) -> Tensor:
+    """(N,) max(0, 1 - max_j z_j) of what goes into the rectifiers of one layer, z (N, units).
+
+    The loss on outliers pushes units down, and an image of the in-distribution that loses every unit of a layer is
+    lost for good: its logits are those of noise, and no gradient reaches it any more, but for this one. Shi, Wang,
+    Zhang, Yi, Hsieh, NeurIPS 2021, keep units from dying in interval training, too, by another regulariser.
+    """
+    return (1 - values.amax(dim=1)).relu()
+
+
 def objective(cross_entropy: Tensor, out_losses: Tensor, kappa: float) -> Tensor:
     """Eq. 9: the mean cross entropy on the in-distribution plus kappa times the mean loss on outliers."""
     return cross_entropy.mean() + kappa * out_losses.mean()

@@ -138,9 +138,19 @@ def _evidence(odds: LogOdds, images: Tensor) -> Tensor:
 
 def good(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
     """GOOD_Q, Q = 100 recipe.quantile: the bound over the ball for the easiest, the point for the rest."""
-    logits = net(batch.inside).float()
+    logits, silence = _heard(net, batch.inside)
     outside = torch.cat([_good_outside(net, batch.outside, epsilon, recipe), _good_at_points(net, batch.near)])
-    return Terms(logits, _cross_entropy(logits, batch), outside)
+    return Terms(logits, _cross_entropy(logits, batch) + recipe.silence * silence, outside)
+
+
+def _heard(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (N, K), and how silent the hidden layers that see the whole image are (N,)."""
+    values, silence = images, images.new_zeros(len(images))
+    for layer in _layers(net):
+        if isinstance(layer, nn.ReLU) and values.dim() == 2:
+            silence = silence + losses.silence(values.float())
+        values = layer(values)
+    return values.float(), silence
 
 
 def _good_outside(net: nn.Module, outside: Tensor, epsilon: float, recipe: Recipe) -> Tensor:

@@ -25,10 +25,11 @@ class Recipe:
     look at while tuning, the second half for the threshold alone.
     out_held_out: the same for the out-distribution, for tuning. precision: of the arithmetic of training; the
     weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
-    optimizer: Adam, or SGD with Nesterov momentum 0.9. attack_steps: of ACET. components: Gaussians in each of
-    the two mixtures of CCU. clip_ball: whether the balls of training stay in [0, 1]. flips, auto_augment: of the
-    in-distribution, beside random crops; augment_policy: which AutoAugment. base: the recipe whose network this
-    one starts from, or for ProoD the one whose classifier the discriminator is joined with; "" for none.
+    silence: of GOOD, the weight of `losses.silence` on the in-distribution. optimizer: Adam, or SGD with Nesterov
+    momentum 0.9. attack_steps: of ACET. components: Gaussians in each of the two mixtures of CCU. clip_ball:
+    whether the balls of training stay in [0, 1]. flips, auto_augment: of the in-distribution, beside random crops;
+    augment_policy: which AutoAugment. base: the recipe whose network this one starts from, or for ProoD the one
+    whose classifier the discriminator is joined with; "" for none.
     shift: of ProoD, added to the log-odds once the discriminator is trained (the paper's Delta, there 3): gives
     the in-distribution back the confidence that bounds cost it, where outliers are far enough below.
     """
@@ -71,6 +72,7 @@ class Recipe:
     augment_policy: Literal["cifar10", "svhn", "imagenet"] = "cifar10"
     base: str = ""
     shift: float = 0.0
+    silence: float = 0.0
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

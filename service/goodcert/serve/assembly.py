@@ -21,7 +21,8 @@ from goodcert.serve.problems import Answers
 from goodcert.serve.repository.everywhere import Changes, Everywhere
 from goodcert.serve.repository.loading import Loader
 from goodcert.serve.repository.predictor import Compile
-from goodcert.serve.repository.repository import MakeBatcher, Repository
+from goodcert.serve.repository.repository import Repository
+from goodcert.serve.repository.served import MakeBatcher, MakeCrownBatcher
 from goodcert.serve.settings import Settings, SettingsError
 from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.version import version
@@ -64,15 +65,18 @@ async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncItera
         yield
 
 
-def _batchers(settings: Settings, metrics: Metrics, traces: "Traces | None") -> tuple[MakeBatcher, MakeBatcher]:
-    """For ibp, and for crown, which does one image after another: nobody need wait for a neighbour's."""
+def _batchers(
+    settings: Settings, metrics: Metrics, traces: "Traces | None"
+) -> tuple[MakeBatcher, MakeCrownBatcher]:
+    """For ibp, and for crown, where a batch is what is done side by side: nobody need wait for a neighbour's."""
     limits = Limits(
         settings.max_batch, settings.max_queue_items, settings.max_queue_bytes, settings.batch_wait_ms / 1000
     )
-    alone = replace(limits, max_batch=1, wait_seconds=0)
     return (
         lambda work: Batcher(work, limits, _both(metrics.record_run, traces)),
-        lambda work: Batcher(work, alone, _both(metrics.record_crown, traces)),
+        lambda work, at_once: Batcher(
+            work, replace(limits, max_batch=at_once, wait_seconds=0), _both(metrics.record_crown, traces)
+        ),
     )
 
 

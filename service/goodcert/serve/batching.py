@@ -52,6 +52,9 @@ note: ContextVar[object] = ContextVar("note", default=None)
 
 # Weight of the newest batch in the moving average of seconds per batch.
 _NEWEST = 0.2
+# A batch counts as so many times the average at most: after one pause of the machine callers would else be refused
+# for seconds, and a service that has become slower is known after some batches all the same.
+_SLOWEST = 5
 _LONGEST_RETRY_SECONDS = 60
 
 
@@ -354,7 +357,7 @@ class Batcher(Generic[T, R]):
     def _learn(self, seconds: float) -> None:
         """From the start of a batch to that of the next: also what the loop does meanwhile."""
         old = self._seconds_per_batch or seconds
-        self._seconds_per_batch = old + _NEWEST * (seconds - old)
+        self._seconds_per_batch = old + _NEWEST * (min(seconds, _SLOWEST * old) - old)
 
 
 def _after(step: Callable[[], Callable[[], X]]) -> Callable[[], X]:

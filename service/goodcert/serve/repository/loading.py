@@ -13,10 +13,11 @@ from functools import partial
 from goodcert.artifact import parse
 from goodcert.engine.admission import require_agreement
 from goodcert.engine.quarantine import Quarantine, plain
+from goodcert.engine.threads import at_once
 from goodcert.serve.batching import in_thread
 from goodcert.serve.repository.files import Files, Place, read
-from goodcert.serve.repository.predictor import Compile, begin, predict
-from goodcert.serve.repository.served import MakeBatcher, Refused, ServedModel
+from goodcert.serve.repository.predictor import Compile, Engine, begin, predict
+from goodcert.serve.repository.served import ImageBatcher, MakeBatcher, MakeCrownBatcher, Refused, ServedModel
 
 log = logging.getLogger("goodcert.serve")
 
@@ -33,7 +34,7 @@ class Loader:
     device: str
     threads: int | None
     make_batcher: MakeBatcher
-    make_crown_batcher: MakeBatcher
+    make_crown_batcher: MakeCrownBatcher
     quarantine: Callable[[], Quarantine] | None = None
     most_bytes: int = 2**31 - 1
 
@@ -64,9 +65,12 @@ class Loader:
         engine = self.compile(artifact.model, device=self.device, threads=self.threads)
         require_agreement(artifact.metadata, engine.input_shape, engine.classes)
         batcher = self.make_batcher(partial(begin, engine))
-        has_crown = "crown" in engine.methods
-        crown = self.make_crown_batcher(in_thread(partial(predict, engine, method="crown"))) if has_crown else None
+        crown = self._crown_batcher(engine) if "crown" in engine.methods else None
         return ServedModel(*place.key, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
+
+    def _crown_batcher(self, engine: Engine) -> ImageBatcher:
+        work = in_thread(partial(predict, engine, method="crown"))
+        return self.make_crown_batcher(work, at_once(engine.device, self.threads))
 
 
 def _trust(_: bytes, __: bytes | None) -> None:

@@ -16,6 +16,8 @@ log = logging.getLogger("goodcert.serve")
 
 ImageBatcher = Batcher[Prepared, Answer]
 MakeBatcher = Callable[[Begin[Prepared, Answer]], ImageBatcher]
+MakeCrownBatcher = Callable[[Begin[Prepared, Answer], int], ImageBatcher]
+"""The number: how many images CROWN bounds side by side."""
 
 
 @dataclass(frozen=True)
