@@ -9,8 +9,6 @@ from functools import lru_cache, partial
 from time import perf_counter
 from typing import NamedTuple
 
-from PIL import Image
-
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
@@ -19,7 +17,7 @@ from goodcert.serve import identity
 from goodcert.serve.batching import Priority
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.gathering import Gathering
-from goodcert.serve.images.decode import Decoded, decode, open_image
+from goodcert.serve.images.decode import Decoded, Opened, decode, open_image
 from goodcert.serve.images.preprocess import Prepared, Scope, balls
 from goodcert.serve.pace import Pace
 from goodcert.serve.repository.predictor import Answer
@@ -256,7 +254,7 @@ class Certifier:
         return answers
 
 
-def _around(upload: bytes, image: Image.Image, metadata: Metadata, started: float) -> Around:
+def _around(upload: bytes, image: Opened, metadata: Metadata, started: float) -> Around:
     decoded = decode(upload, image)
     ball = balls(decoded, metadata)
     return Around(decoded, ball, perf_counter() - started)

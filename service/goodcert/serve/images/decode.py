@@ -10,6 +10,7 @@ from PIL import Image
 
 from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
 from goodcert.serve.images.parts import too_many
+from goodcert.serve.images.plain import Plain, plain
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
@@ -21,6 +22,10 @@ MOST_SIDE = 16_383
 _GREY = frozenset({"1", "L", "LA"})
 _DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow call a 16-bit grey PNG
 _COLOUR = frozenset({"RGB", "RGBA"})
+
+
+Opened = Plain | Image.Image
+"""An upload of which the header was read; it has a `width` and a `height`."""
 
 
 class Decoded(NamedTuple):
@@ -39,8 +44,18 @@ class Decoded(NamedTuple):
     exact: bool
 
 
-def open_image(data: bytes, max_pixels: int) -> Image.Image:
+def open_image(data: bytes, max_pixels: int) -> Opened:
     """Read the header only. Raises NotAnImage, SeveralFrames or TooManyPixels."""
+    image = plain(data) or _open(data)
+    if image.width * image.height > max_pixels or max(image.width, image.height) > MOST_SIDE:
+        raise TooManyPixels
+    # A JPEG with several pictures in it comes back as format MPO.
+    if isinstance(image, Image.Image) and (image.format not in FORMATS or getattr(image, "n_frames", 1) != 1):
+        raise SeveralFrames
+    return image
+
+
+def _open(data: bytes) -> Image.Image:
     if too_many(data):
         raise NotAnImage
     try:
@@ -52,22 +67,22 @@ def open_image(data: bytes, max_pixels: int) -> Image.Image:
     # The standard puts the header first, Pillow does not insist, and _loses_depth reads it there.
     if image.format == "PNG" and data[12:16] != b"IHDR":
         raise NotAnImage
-    if image.width * image.height > max_pixels or max(image.size) > MOST_SIDE:
-        raise TooManyPixels
-    # A JPEG with several pictures in it comes back as format MPO.
-    if image.format not in FORMATS or getattr(image, "n_frames", 1) != 1:
-        raise SeveralFrames
     return image
 
 
-def decode(data: bytes, image: Image.Image) -> Decoded:
+def decode(data: bytes, image: Opened) -> Decoded:
     """The pixels of `image`, which `open_image` made of `data`. Raises NotAnImage."""
+    digest = hashlib.sha256(data).hexdigest()
+    if isinstance(image, Plain):
+        stored = image.pixels()
+        if stored is not None:
+            return Decoded(stored, "PNG", image.width, image.height, digest, exact=True)
+        image = _open(data)
     try:
         image.load()
         pixels, exact = _pixels(image)
     except Exception as error:  # as above
         raise NotAnImage from error
-    digest = hashlib.sha256(data).hexdigest()
     exact = exact and not _loses_depth(data, image)
     return Decoded(pixels, str(image.format), image.width, image.height, digest, exact)
 
