@@ -57,7 +57,7 @@ def test_write_puts_the_results_into_the_file_and_its_card(folder: Path, model: 
 def test_out_writes_data_page_and_report_that_agree(folder: Path, model: Path) -> None:
     out = folder / "results"
     assert evaluate(model, "--data", folder, "--adversarial", "short", "--out", out, "--write") == 0
-    mine, published = json.loads((out / "mnist.json").read_text())
+    mine, published, *_ = json.loads((out / "mnist.json").read_text())
     written = artifact.read(model)
     assert mine["model_sha256"] == written.sha256
     assert mine["out"]["letters"]["gauc"] == round(
@@ -87,7 +87,8 @@ def test_rows_of_earlier_runs_stay(folder: Path, model: Path) -> None:
     for path in (model, other):
         assert evaluate(path, "--data", folder, "--out", folder / "results") == 0
     rows = json.loads((folder / "results/mnist.json").read_text())
-    assert [row["name"] for row in rows] == ["tiny", "other", "paper"]
+    assert [row["name"] for row in rows[:2]] == ["tiny", "other"]
+    assert all(row["name"].startswith("paper/") for row in rows[2:])
 
 
 @pytest.mark.parametrize(

@@ -100,8 +100,9 @@ def write(rows: Sequence[Row], path: Path) -> None:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """The old rows, each replaced where a new one has its name, then the others; published ones last."""
-    by_name = {r.name: r for r in old} | {r.name: r for r in new}
+    """The old rows, each replaced where a new one has its name, then the others; published ones last, of which
+    only the new."""
+    by_name = {r.name: r for r in old if r.source is None} | {r.name: r for r in new}
     return sorted(by_name.values(), key=lambda r: r.source is not None)
 
 
@@ -122,7 +123,6 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
     """A page: the AUCs, the false positive rates, where the rows come from."""
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
     rates = _table(rows, lambda r: (r.fpr95, r.afpr95, r.gfpr95))
-    origins = "\n".join(f"- {label(r)}: {r.source or f'`{r.command}`, file {r.model_sha256}'}" for r in rows)
     return f"""# {title}
 
 {explanation()}
@@ -137,8 +137,17 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
 
 ## Where the rows come from
 
-{origins}
+{_origins(rows)}
 """
+
+
+def _origins(rows: Sequence[Row]) -> str:
+    """A paragraph for each source and each command, with its rows and, of those measured here, their files."""
+    paragraphs: dict[str, list[str]] = {}
+    for r in rows:
+        file = "" if r.source else f", file {r.model_sha256}"
+        paragraphs.setdefault(r.source or f"`{r.command}`", []).append(f"- {label(r)}{file}")
+    return "\n\n".join("\n".join([f"{origin}:", "", *lines]) for origin, lines in paragraphs.items())
 
 
 def explanation() -> str:
@@ -167,9 +176,14 @@ def _table(rows: Sequence[Row], figures: Callable[[OutRow], Sequence[float | Non
         ["model", "epsilon", "accuracy", "mean confidence", *names],
         ["---", *["---:"] * (3 + len(names))],
         *([label(r), r.epsilon or ABSENT, percent(r.accuracy), _mean(r.mean_confidence),
-           *(_cell(r.out.get(name, OutRow()), figures) for name in names)] for r in rows),
+           *(_cell(r.out.get(name, OutRow()), figures) for name in names)] for r in rows if _told(r, figures)),
     ]  # fmt: skip
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _told(one: Row, figures: Callable[[OutRow], Sequence[float | None]]) -> bool:
+    """Whether the row has any of these figures."""
+    return any(value is not None for out in one.out.values() for value in figures(out))
 
 
 def _cell(out: OutRow, figures: Callable[[OutRow], Sequence[float | None]]) -> str:
