@@ -1,6 +1,7 @@
 """The heart, without HTTP."""
 
 import asyncio
+import os
 from dataclasses import replace
 from functools import partial
 
@@ -135,6 +136,11 @@ def undecided(heart, png):
     heart.model.metadata = replace(heart.model.metadata, threshold=(1 + plain.answer.upper) / 2)
     heart.model.engine.slack = 10.0
     return heart
+
+
+def test_large_images_are_decoded_in_as_many_threads_as_the_process_has_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(77)), raising=False)
+    assert Certifier(1, Metrics(CollectorRegistry()))._threads._max_workers == 77
 
 
 def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
