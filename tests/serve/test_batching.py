@@ -97,8 +97,8 @@ def claim(test):
     """Run an async test to its end."""
 
     @wraps(test)
-    def run():
-        asyncio.run(asyncio.wait_for(test(), 60))
+    def run(**given):
+        asyncio.run(asyncio.wait_for(test(**given), 60))
 
     return run
 
@@ -250,9 +250,10 @@ async def test_an_item_that_would_be_too_late_is_refused_at_once():
         assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6, 8, 10]
 
 
+@pytest.mark.parametrize("seconds", [[*[0.1] * 9, 1000.0], [1000.0, 0.1, 0.1]], ids=["later", "at the start"])
 @claim
-async def test_one_pause_of_the_machine_refuses_nobody_afterwards():
-    async with bench_after(*[0.1] * 9, 1000.0, max_batch=4) as b:
+async def test_one_pause_of_the_machine_refuses_nobody_afterwards(seconds):
+    async with bench_after(*seconds, max_batch=4) as b:
         first = await b.block()
         waiting = [b.submit(i, seconds=5) for i in range(1, 9)]
         b.work.gate.set()

@@ -56,6 +56,8 @@ note: ContextVar[object] = ContextVar("note", default=None)
 
 # Weight of the newest batch in the moving average of seconds per batch.
 _NEWEST = 0.2
+# The average begins at the quickest of so many: the first may be one that a start or a pause held up.
+_FIRST = 5
 # A batch counts as so many times the average at most: after one pause of the machine callers would else be refused
 # for seconds, and a service that has become slower is known after some batches all the same.
 _SLOWEST = 5
@@ -226,6 +228,7 @@ class Batcher(Generic[T, R]):
         self._alarm: Alarm[_Entry[T, R]] = Alarm()
         self._bulk_places = 0.0
         self._seconds_per_batch = 0.0
+        self._learned = 0
         self._running: set[_Batch[T, R]] = set()
         self._closing = False
         self._scheduled: asyncio.Handle | None = None
@@ -386,8 +389,12 @@ class Batcher(Generic[T, R]):
 
     def _learn(self, seconds: float) -> None:
         """From the start of a batch to that of the next: also what the loop does meanwhile."""
+        self._learned += 1
         old = self._seconds_per_batch or seconds
-        self._seconds_per_batch = old + _NEWEST * (min(seconds, _SLOWEST * old) - old)
+        if self._learned <= _FIRST:
+            self._seconds_per_batch = min(old, seconds)
+        else:
+            self._seconds_per_batch = old + _NEWEST * (min(seconds, _SLOWEST * old) - old)
 
 
 def _after(step: Callable[[], Callable[[], X]]) -> Callable[[], X]:
