@@ -547,6 +547,16 @@ async def test_monitors_without_end_do_not_starve_bulk_even_in_batches_of_one():
 
 
 @claim
+async def test_bulk_has_its_turn_at_once_where_the_monitors_before_it_are_gone():
+    async with bench(max_batch=1) as b:
+        gone, bulk = b.submit(1), b.submit(1000, priority="bulk")
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await bulk == 2000
+        assert b.work.batches == [[1000]]
+
+
+@claim
 async def test_bulk_that_fills_its_lane_leaves_room_for_monitors():
     async with bench(max_items=2) as b:
         first = await b.block()

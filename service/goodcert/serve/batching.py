@@ -345,9 +345,10 @@ class Batcher(Generic[T, R]):
         return len(self._running) < self._limits.at_once
 
     def _start(self) -> None:
+        """Taken twice: the first time bulk may be left out for monitors whose callers turn out to be gone."""
         self._unschedule()
         loop = asyncio.get_running_loop()
-        while self._has_thread() and (batch := self._take(loop.time())):
+        while self._has_thread() and (batch := self._take(loop.time()) or self._take(loop.time())):
             self._running.add(batch)
             run = _after(partial(self._begin, [entry.item for entry in batch.entries]))
             self._threads.submit(self._run, batch, run, loop)
