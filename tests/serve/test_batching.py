@@ -4,6 +4,7 @@ import asyncio
 import math
 import threading
 from contextlib import asynccontextmanager
+from functools import wraps
 
 import pytest
 
@@ -12,18 +13,22 @@ from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, Shu
 
 
 class Double:
-    """Doubles numbers, one batch at a time, when `gate` is open."""
+    """Doubles numbers, when `gate` is open; "slow" waits until `slow` is set, too. A batch takes `seconds` of the
+    time `now`, which else stands still."""
 
     def __init__(self):
-        self.gate = threading.Event()
+        self.gate, self.slow = threading.Event(), threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
         self.batches = []
+        self.now = self.seconds = 0.0
 
     def __call__(self, items):
         self.batches.append(list(items))
         self.entered.release()
         assert self.gate.wait(30)
+        assert "slow" not in items or self.slow.wait(30)
+        self.now += self.seconds
         if "boom" in items:
             raise RuntimeError("secret")
         return [KeyError(item) if item == "odd" else item * 2 for item in items]
@@ -71,16 +76,30 @@ async def bench(**limits):
         yield made
     finally:
         made.work.gate.set()
+        made.work.slow.set()
         await made.batcher.close()
+
+
+@asynccontextmanager
+async def bench_after(*seconds, **limits):
+    """A bench with the time of its work, which has had batches that took so long."""
+    with pytest.MonkeyPatch.context() as patch:
+        async with bench(**limits) as made:
+            patch.setattr("goodcert.serve.batching.perf_counter", lambda: made.work.now)
+            for made.work.seconds in seconds:
+                await made.submit(0)
+                await made.work.begun()
+            made.work.seconds = 0.0
+            yield made
 
 
 def claim(test):
     """Run an async test to its end."""
 
-    def run():
-        asyncio.run(asyncio.wait_for(test(), 60))
+    @wraps(test)
+    def run(**given):
+        asyncio.run(asyncio.wait_for(test(**given), 60))
 
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run
 
 
@@ -206,8 +225,7 @@ async def test_full_queue_refuses_with_a_retry_after():
 
 @claim
 async def test_retry_after_grows_with_the_time_a_batch_takes():
-    async with bench(max_items=4, max_batch=2) as b:
-        b.batcher._learn(2.5)
+    async with bench_after(2.5, max_items=4, max_batch=2) as b:
         first = await b.block()
         waiting = [b.submit(i) for i in range(4)]
         await asyncio.sleep(0)
@@ -220,8 +238,7 @@ async def test_retry_after_grows_with_the_time_a_batch_takes():
 
 @claim
 async def test_an_item_that_would_be_too_late_is_refused_at_once():
-    async with bench(max_batch=4) as b:
-        b.batcher._learn(10.0)
+    async with bench_after(10.0, max_batch=4) as b:
         first = await b.block()
         waiting = [b.submit(i) for i in range(1, 5)]
         await asyncio.sleep(0)
@@ -233,11 +250,10 @@ async def test_an_item_that_would_be_too_late_is_refused_at_once():
         assert await asyncio.gather(first, *waiting) == [0, 2, 4, 6, 8, 10]
 
 
+@pytest.mark.parametrize("seconds", [[*[0.1] * 9, 1000.0], [1000.0, 0.1, 0.1]], ids=["later", "at the start"])
 @claim
-async def test_one_pause_of_the_machine_refuses_nobody_afterwards():
-    async with bench(max_batch=4) as b:
-        b.batcher._learn(0.1)
-        b.batcher._learn(1000.0)
+async def test_one_pause_of_the_machine_refuses_nobody_afterwards(seconds):
+    async with bench_after(*seconds, max_batch=4) as b:
         first = await b.block()
         waiting = [b.submit(i, seconds=5) for i in range(1, 9)]
         b.work.gate.set()
@@ -246,9 +262,7 @@ async def test_one_pause_of_the_machine_refuses_nobody_afterwards():
 
 @claim
 async def test_a_service_that_has_become_slower_is_found_out_after_some_batches():
-    async with bench(max_batch=4) as b:
-        for seconds in [0.1] + [10.0] * 20:
-            b.batcher._learn(seconds)
+    async with bench_after(0.1, *[10.0] * 20, max_batch=4) as b:
         first = await b.block()
         waiting = [b.submit(1)]
         await asyncio.sleep(0)
@@ -275,10 +289,124 @@ def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, p
     assert Limits(max_batch).batches(priority, count, others) == batches
 
 
+@pytest.mark.parametrize(
+    ("at_once", "priority", "count", "others", "batches"),
+    [
+        (3, "monitor", 7, 0, 7),
+        (2, "bulk", 3, 0, 6),  # every other batch is left to monitors
+        (7, "bulk", 6, 0, 7),
+        (2, "bulk", 3, 100, 12),  # one in every four
+        (2, "bulk", 3, 1, 8),
+    ],
+)
+def test_of_batches_of_one_those_that_bulk_leaves_count_as_well(at_once, priority, count, others, batches):
+    assert Limits(1, at_once=at_once).batches(priority, count, others) == batches
+
+
+def in_slots(count, **limits):
+    """So many batches of one item under way."""
+    return bench(max_batch=1, at_once=count, **limits)
+
+
+@claim
+async def test_an_item_is_answered_when_it_is_done_whatever_its_neighbours_take():
+    async with in_slots(2) as b:
+        slow = b.submit("slow")
+        assert await asyncio.gather(*map(b.submit, range(5))) == [0, 2, 4, 6, 8]
+        assert not slow.done()
+        b.work.slow.set()
+        assert await slow == "slowslow"
+
+
+@claim
+async def test_no_more_batches_are_under_way_than_the_limit():
+    async with in_slots(2) as b:
+        first = await b.block()
+        others = [b.submit(i) for i in range(1, 5)]
+        await b.work.begun()
+        assert len(b.batcher) == 3
+        b.work.gate.set()
+        assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8]
+
+
+@claim
+async def test_bulk_alone_has_all_threads_but_one_where_a_monitor_need_not_wait_for_it():
+    async with in_slots(3) as b:
+        bulk = [b.submit("slow", priority="bulk") for _ in range(4)]
+        await b.work.begun()
+        await b.work.begun()
+        assert len(b.batcher) == 2
+        assert await b.submit(1) == 2
+        assert b.work.batches == [["slow"], ["slow"], [1]]
+        b.work.slow.set()
+        await asyncio.gather(*bulk)
+
+
+@claim
+async def test_monitors_without_end_leave_bulk_its_share_of_several_threads():
+    async with in_slots(2) as b:
+        slow, first = b.submit("slow"), await b.block()
+        await b.work.begun()
+        bulk, monitors = b.bulk(2), [b.submit(i) for i in range(1, 9)]
+        await asyncio.sleep(0)
+        b.work.gate.set()
+        await asyncio.gather(first, *bulk, *monitors)
+        assert [batch[0] for batch in b.work.batches[2:]] == [1, 2, 3, 1000, 4, 5, 6, 1001, 7, 8]
+        b.work.slow.set()
+        await slow
+
+
+@claim
+async def test_with_one_thread_bulk_has_its_turn():
+    async with in_slots(1) as b:
+        assert await asyncio.gather(*b.bulk(3, first=0)) == [0, 2, 4]
+
+
+@claim
+async def test_close_finishes_what_is_under_way_in_every_thread():
+    async with in_slots(2) as b:
+        slow, others = b.submit("slow"), [*map(b.submit, range(3)), *b.bulk(2)]
+        await asyncio.gather(*others)
+        closing = asyncio.ensure_future(b.batcher.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        b.work.slow.set()
+        await closing
+        assert slow.result() == "slowslow"
+
+
+@claim
+async def test_retry_after_shrinks_with_the_number_of_threads():
+    async with bench_after(2.5, max_items=4, max_batch=1, at_once=3) as b:
+        others = [await b.block(), b.submit(1), b.submit(2)]
+        await b.work.begun()
+        await b.work.begun()
+        others += [b.submit(i) for i in range(3, 7)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as refusal:
+            await b.submit(9)
+        assert refusal.value.retry_after_seconds == 8  # those that run, three, and the last one, 2.5 s each
+        b.work.gate.set()
+        await asyncio.gather(*others)
+
+
+@claim
+async def test_an_item_that_the_thread_which_is_free_first_does_in_time_is_taken():
+    async with bench_after(10.0, max_batch=1, at_once=2) as b:
+        first = await b.block()
+        b.work.now += 9.0
+        others = [b.submit(i) for i in range(1, 4)]
+        await b.work.begun()
+        with pytest.raises(QueueFull):
+            await b.submit(4, seconds=20)  # in the thread that is free in 1 s, 10 s after 2
+        others.append(b.submit(4, seconds=22))
+        b.work.gate.set()
+        assert await asyncio.gather(first, *others) == [0, 2, 4, 6, 8]
+
+
 @claim
 async def test_where_nothing_waits_even_the_shortest_deadline_gets_its_turn():
-    async with bench() as b:
-        b.batcher._learn(1000.0)
+    async with bench_after(1000.0) as b:
         assert await b.submit(1, seconds=30) == 2
 
 
@@ -419,6 +547,16 @@ async def test_monitors_without_end_do_not_starve_bulk_even_in_batches_of_one():
 
 
 @claim
+async def test_bulk_has_its_turn_at_once_where_the_monitors_before_it_are_gone():
+    async with bench(max_batch=1) as b:
+        gone, bulk = b.submit(1), b.submit(1000, priority="bulk")
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert await bulk == 2000
+        assert b.work.batches == [[1000]]
+
+
+@claim
 async def test_bulk_that_fills_its_lane_leaves_room_for_monitors():
     async with bench(max_items=2) as b:
         first = await b.block()
@@ -433,8 +571,7 @@ async def test_bulk_that_fills_its_lane_leaves_room_for_monitors():
 
 @claim
 async def test_many_items_have_room_together_or_not():
-    async with bench(max_items=4, max_bytes=100) as b:
-        b.batcher._learn(2.0)
+    async with bench_after(2.0, max_items=4, max_bytes=100) as b:
         first = await b.block()
         one = b.submit(1, size_bytes=50)
         await asyncio.sleep(0)
@@ -476,8 +613,7 @@ async def test_many_items_that_are_late_are_dropped_together():
 
 @claim
 async def test_retry_after_counts_what_the_other_lane_takes_of_the_engine():
-    async with bench(max_items=4, max_batch=4) as b:
-        b.batcher._learn(2.0)
+    async with bench_after(2.0, max_items=4, max_batch=4) as b:
         first = await b.block()
         waiting = [b.submit(i) for i in range(3)] + b.bulk(4)
         await asyncio.sleep(0)

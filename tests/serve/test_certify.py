@@ -1,13 +1,17 @@
 """The heart, without HTTP."""
 
 import asyncio
+import os
+import threading
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from goodcert.serve import assembly
 from goodcert.serve.batching import Batcher, Limits, in_thread
 from goodcert.serve.certify import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.errors import (
@@ -19,9 +23,9 @@ from goodcert.serve.errors import (
     UnsoundModel,
 )
 from goodcert.serve.pace import INTERVAL_SECONDS
-from goodcert.serve.repository.loading import Loader
 from goodcert.serve.repository.predictor import predict
 from goodcert.serve.repository.repository import Repository
+from goodcert.serve.settings import Settings
 from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.verdict import Verdict
 
@@ -31,10 +35,7 @@ class Heart:
 
     def __init__(self, root, make_engine):
         self.metrics = Metrics(CollectorRegistry())
-        loader = Loader(
-            make_engine, "cpu", 3, lambda work: Batcher(work, Limits()),
-            lambda work, at_once: Batcher(work, Limits(at_once)),
-        )  # fmt: skip
+        loader = assembly.loader(Settings(threads=3), make_engine, self.metrics, None)
         self.repository = Repository.open(root, loader)
         self.model = self.repository.get("tiny")
         self.certifier = Certifier(16_000_000, self.metrics)
@@ -137,6 +138,11 @@ def undecided(heart, png):
     return heart
 
 
+def test_large_images_are_decoded_in_as_many_threads_as_the_process_has_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(77)), raising=False)
+    assert Certifier(1, Metrics(CollectorRegistry()))._threads._max_workers == 77
+
+
 def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
     heart = make_heart()
     first, second = heart.run(png, png, method="crown")
@@ -147,8 +153,41 @@ def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
 
 def test_crown_bounds_as_many_images_side_by_side_as_the_engine_has_threads(make_heart, png):
     heart = make_heart()
-    heart.run(*[png] * 7, method="crown")
-    assert heart.model.engine.crown_batches == [3, 3, 1]
+    together = threading.Barrier(3, timeout=30)
+    heart.model.engine.sabotage = lambda answer: (together.wait(), answer)[1]  # breaks where one waits alone
+    assert {certificate.answer.method for certificate in heart.run(*[png] * 6, method="crown")} == {"crown"}
+    assert heart.model.engine.crown_batches == [1] * 6
+    assert heart.metrics.registry.get_sample_value("goodcert_stage_seconds_count", {"stage": "crown"}) == 6
+
+
+def test_an_image_that_crown_takes_long_for_holds_up_no_other(make_heart, png):
+    heart = make_heart()
+    turns, others_are_done = count(), threading.Event()
+
+    def first_is_last(answer):
+        turn = next(turns)
+        assert turn or others_are_done.wait(30)
+        if turn == 6:
+            others_are_done.set()
+        return answer
+
+    heart.model.engine.sabotage = first_is_last
+    assert {certificate.answer.method for certificate in heart.run(*[png] * 7, method="crown")} == {"crown"}
+
+
+def test_what_crown_says_beside_an_unsound_answer_is_not_believed(make_heart, png):
+    heart = make_heart()
+    turns, condemned = count(), threading.Event()
+
+    def first_is_unsound(answer):
+        if next(turns) == 0:
+            return replace(answer, confidence_upper_bound=answer.confidence / 2)
+        assert condemned.wait(30)
+        return answer
+
+    condemn, heart.model.engine.sabotage = heart.model.condemn, first_is_unsound
+    heart.model.condemn = lambda reason: (condemn(reason), condemned.set())
+    assert {type(error) for error in heart.run(png, png, method="crown")} == {EngineUnsound, UnsoundModel}
 
 
 def test_auto_asks_crown_where_ibp_rejects_and_cannot_certify(make_heart, png):

@@ -361,7 +361,7 @@ class TestMethods:
             engine.slack, engine.crown_gate = 10.0, threading.Event()
             answer = service.certify(png, params={"method": "auto"}).json()
             engine.crown_gate.set()
-            assert engine.crowned == 1
+            assert engine.crown_batches == [1]
             assert (answer["method"], answer["verdict"]) == ("ibp", "out_of_distribution")
             assert service.metric("goodcert_crown_missed_total") == 1
 

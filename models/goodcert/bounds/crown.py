@@ -76,7 +76,7 @@ from goodcert.bounds.rounding import FLOAT32, Rounding
 RHO = 2.0**-30
 CHUNK = 2**22
 """Numbers in the largest array of one step: rows of coefficients are taken back that many at once (32 MiB; four
-such arrays live at a time)."""
+such arrays live at a time, so an image takes up to 128 MiB; the engine bounds one in each of its threads)."""
 MAX_COST = 2**35
 """Products for one image in the worst case, all neurons open: some ten seconds of a CPU core. The S networks need
 2^30 to 2^32; M would need 2^37, L 2^43."""

@@ -32,7 +32,8 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`.
 
-    threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds; None for one per core.
+    threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds, and there of `crown`, which bounds
+    an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use.
     Raises EngineError, by node and operator, for a model that cannot be bounded, and for a device whose
     kernels are not faithful.
     """

@@ -68,14 +68,17 @@ async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncItera
 def _batchers(
     settings: Settings, metrics: Metrics, traces: "Traces | None"
 ) -> tuple[MakeBatcher, MakeCrownBatcher]:
-    """For ibp, and for crown, where a batch is what is done side by side: nobody need wait for a neighbour's."""
+    """For ibp; and for crown, where a batch is one image, and as many are under way as are done side by side: one
+    may take a hundred times as long as another, and nobody need wait for a neighbour's."""
     limits = Limits(
         settings.max_batch, settings.max_queue_items, settings.max_queue_bytes, settings.batch_wait_ms / 1000
     )
     return (
         lambda work: Batcher(work, limits, _both(metrics.record_run, traces)),
         lambda work, at_once: Batcher(
-            work, replace(limits, max_batch=at_once, wait_seconds=0), _both(metrics.record_crown, traces)
+            work,
+            replace(limits, max_batch=1, wait_seconds=0, at_once=at_once),
+            _both(metrics.record_crown, traces),
         ),
     )
 

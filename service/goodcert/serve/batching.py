@@ -1,7 +1,10 @@
 """Many callers, one engine: the next batch is whatever queued while the engine ran.
 
 Knows nothing of images. Everything but the middle of a batch happens on the event loop, so nothing needs a lock:
-`submit` queues, `_start` begins a batch and hands it to the one engine thread, `_finish` ends it.
+`submit` queues, `_start` begins a batch and hands it to an engine thread, `_finish` ends it.
+
+There is one engine thread, unless items take so long, and so differently long, that nobody should wait for a
+neighbour: then a batch is one item, and several are under way, each in a thread of its own (`Limits.at_once`).
 
 A batch has three steps, as two threads that both want the interpreter take it from each other many times a
 millisecond: what is short and in Python is done on the loop, before and after, and the engine's thread is left
@@ -10,7 +13,8 @@ with what runs without the interpreter.
 Two lanes, each bounded for itself: monitors come first, and bulk has its share. Of the places of a batch, one in
 `BULK_SHARE` is for bulk where bulk waits: never fewer, so that monitors do not starve it, and never more, so that
 a monitor that comes while bulk runs waits for a short batch. Where a batch has fewer places than that, bulk has
-one in every so many batches.
+one in every so many batches; and where several batches are under way, one of them is without bulk, so that a
+monitor that comes while bulk runs need not wait for it at all.
 
 An item that would come too late, going by how long batches took lately, is refused: to queue it would only take
 from those that can be answered. Where more is asked than the engine can do, all answers would else come too late.
@@ -52,6 +56,8 @@ note: ContextVar[object] = ContextVar("note", default=None)
 
 # Weight of the newest batch in the moving average of seconds per batch.
 _NEWEST = 0.2
+# The average begins at the quickest of so many: the first may be one that a start or a pause held up.
+_FIRST = 5
 # A batch counts as so many times the average at most: after one pause of the machine callers would else be refused
 # for seconds, and a service that has become slower is known after some batches all the same.
 _SLOWEST = 5
@@ -60,17 +66,18 @@ _LONGEST_RETRY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be waiting, in each lane, and what may run at once; `wait_seconds` is how long an idle engine waits
-    for company."""
+    """What may be waiting, in each lane, and what may run; `wait_seconds` is how long an idle engine waits for
+    company, `at_once` how many batches may be under way."""
 
     max_batch: int = 64
     max_items: int = 1024
     max_bytes: int = 256 * 2**20
     wait_seconds: float = 0
+    at_once: int = 1
 
     @property
     def bulk_batch(self) -> int:
-        """The most bulk items that run at once."""
+        """The most bulk items in a batch."""
         return max(1, self.max_batch // BULK_SHARE)
 
     @property
@@ -78,15 +85,27 @@ class Limits:
         """The same while monitors wait, too; a fraction is one in every so many batches."""
         return self.max_batch / BULK_SHARE
 
+    @property
+    def bulk_at_once(self) -> int:
+        """The most batches under way that have bulk: even of two threads bulk alone leaves one idle, or a monitor
+        could wait for as long as the longest item takes."""
+        return max(1, self.at_once - 1)
+
     def batches(self, priority: Priority, count: int, others: int) -> int:
         """After how many batches so many items of the priority are done, of the other one so many waiting, too:
         they share the batches until those others are done, too."""
-        alone = {"monitor": self.max_batch, "bulk": self.bulk_batch}[priority]
+        alone = self._alone(priority, count)
         if not others:
-            return math.ceil(count / alone)
+            return alone
         monitors = self.max_batch - self.bulk_share
         own, other = (self.bulk_share, monitors) if priority == "bulk" else (monitors, self.bulk_share)
-        return min(math.ceil(count / own), math.ceil(others / other) + math.ceil(count / alone))
+        return min(math.ceil(count / own), math.ceil(others / other) + alone)
+
+    def _alone(self, priority: Priority, count: int) -> int:
+        """Where no others wait; batches that bulk leaves to monitors count as well, though none comes."""
+        if priority == "monitor":
+            return math.ceil(count / self.max_batch)
+        return math.ceil(count * self.at_once / (self.bulk_batch * self.bulk_at_once))
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,15 @@ class _Entry(Generic[T, R]):
 
     def expire(self) -> None:
         self.settle(DeadlineExceeded())
+
+
+@dataclass(eq=False, slots=True)
+class _Batch(Generic[T, R]):
+    """What is under way together. began: by `perf_counter`."""
+
+    entries: list[_Entry[T, R]]
+    has_bulk: bool
+    began: float
 
 
 class _Lane(Generic[T, R]):
@@ -182,7 +210,7 @@ def in_thread(work: Callable[[list[T]], Sequence[R | Exception]]) -> Begin[T, R]
 
 
 class Batcher(Generic[T, R]):
-    """Gathers items into batches, one at a time.
+    """Gathers items into batches, `Limits.at_once` of them at a time.
 
     begin: the steps of a batch. on_run: is told of every run, on the event loop.
     """
@@ -200,12 +228,12 @@ class Batcher(Generic[T, R]):
         self._alarm: Alarm[_Entry[T, R]] = Alarm()
         self._bulk_places = 0.0
         self._seconds_per_batch = 0.0
-        self._began = 0.0
-        self._running = False
+        self._learned = 0
+        self._running: set[_Batch[T, R]] = set()
         self._closing = False
         self._scheduled: asyncio.Handle | None = None
         self._idle = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="engine")
 
     def __len__(self) -> int:
         """How many items are waiting."""
@@ -255,7 +283,7 @@ class Batcher(Generic[T, R]):
                 entry.future.cancel()
 
     async def close(self) -> None:
-        """Refuse new items, finish those that wait, stop the thread."""
+        """Refuse new items, finish those that wait, stop the threads."""
         self._closing = True
         while self._running or len(self):
             self._idle.clear()
@@ -263,7 +291,7 @@ class Batcher(Generic[T, R]):
             if self._running:
                 await self._idle.wait()
         self._alarm.stop()
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     def require_room(self, priority: Priority, deadline: float, count: int = 1) -> None:
         """Whether so many items could be queued now: asked before they are made, so that refusing them costs
@@ -283,15 +311,18 @@ class Batcher(Generic[T, R]):
         return lane
 
     def _seconds(self, priority: Priority, count: int) -> float:
-        """Until so many items of the priority should be done, at the rate seen lately: after the batch that runs
-        and those that they fill."""
+        """Until so many items of the priority should be done, at the rate seen lately: after the batches that run
+        and those that they fill, each in the thread that is free first."""
         batches = self._limits.batches(priority, count, len(self) - len(self._lanes[priority]))
-        left = max(self._began + self._seconds_per_batch - perf_counter(), 0.0) if self._running else 0.0
-        return left + batches * self._seconds_per_batch
+        seconds, now = self._seconds_per_batch, perf_counter()
+        left = sorted(max(batch.began + seconds - now, 0.0) for batch in self._running)
+        free = [0.0] * (self._limits.at_once - len(left))
+        before, thread = divmod(batches - 1, self._limits.at_once)
+        return (free + left)[thread] + (before + 1) * seconds
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start as soon as the loop has run what is ready now: images of one form then share a batch."""
-        if self._running:
+        if not self._has_thread():
             return
         if not self._limits.wait_seconds or self._full():
             self._unschedule()
@@ -309,55 +340,62 @@ class Batcher(Generic[T, R]):
             self._scheduled.cancel()
             self._scheduled = None
 
-    def _start(self) -> None:
-        self._unschedule()
-        if self._running:
-            return
-        batch = self._take()
-        if batch:
-            self._running = True
-            self._began = perf_counter()
-            run = _after(partial(self._begin, [entry.item for entry in batch]))
-            self._thread.submit(self._run, batch, run, asyncio.get_running_loop())
+    def _has_thread(self) -> bool:
+        """Whether one more batch may be under way."""
+        return len(self._running) < self._limits.at_once
 
-    def _take(self) -> list[_Entry[T, R]]:
-        now = asyncio.get_running_loop().time()
+    def _start(self) -> None:
+        """Taken twice: the first time bulk may be left out for monitors whose callers turn out to be gone."""
+        self._unschedule()
+        loop = asyncio.get_running_loop()
+        while self._has_thread() and (batch := self._take(loop.time()) or self._take(loop.time())):
+            self._running.add(batch)
+            run = _after(partial(self._begin, [entry.item for entry in batch.entries]))
+            self._threads.submit(self._run, batch, run, loop)
+
+    def _take(self, now: float) -> _Batch[T, R] | None:
         bulk = self._lanes["bulk"].take(self._places_for_bulk(), now)
         self._bulk_places -= len(bulk)
-        return self._lanes["monitor"].take(self._limits.max_batch - len(bulk), now) + bulk
+        entries = self._lanes["monitor"].take(self._limits.max_batch - len(bulk), now) + bulk
+        return _Batch(entries, bool(bulk), perf_counter()) if entries else None
 
     def _places_for_bulk(self) -> int:
         """Fractions of a place add up over batches while both wait."""
+        if sum(batch.has_bulk for batch in self._running) >= self._limits.bulk_at_once:
+            return 0
         if not self._lanes["monitor"]:
             self._bulk_places = self._limits.bulk_batch
         else:
             self._bulk_places = self._bulk_places % 1 + self._limits.bulk_share if self._lanes["bulk"] else 0.0
         return int(self._bulk_places)
 
-    def _run(
-        self, batch: list[_Entry[T, R]], run: Callable[[], Finish[R]], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        """In the engine thread: one hop here, one callback back, however many items."""
+    def _run(self, batch: _Batch[T, R], run: Callable[[], Finish[R]], loop: asyncio.AbstractEventLoop) -> None:
+        """In an engine thread: one hop here, one callback back, however many items."""
         started = perf_counter()
         finish = _after(run)
         seconds = perf_counter() - started
         loop.call_soon_threadsafe(self._finish, batch, finish, started, seconds)
 
-    def _finish(self, batch: list[_Entry[T, R]], finish: Finish[R], started: float, seconds: float) -> None:
-        for entry, result in zip(batch, _results(finish, len(batch)), strict=True):
+    def _finish(self, batch: _Batch[T, R], finish: Finish[R], started: float, seconds: float) -> None:
+        entries = batch.entries
+        for entry, result in zip(entries, _results(finish, len(entries)), strict=True):
             entry.settle(result)
-        self._learn(perf_counter() - self._began)
-        self._running = False
-        waited = tuple(started - entry.queued_at for entry in batch)
-        self._on_run(Run(len(batch), waited, seconds, tuple(entry.note for entry in batch)))
+        self._learn(perf_counter() - batch.began)
+        self._running.remove(batch)
+        waited = tuple(started - entry.queued_at for entry in entries)
+        self._on_run(Run(len(entries), waited, seconds, tuple(entry.note for entry in entries)))
         self._start()
         if not self._running:
             self._idle.set()
 
     def _learn(self, seconds: float) -> None:
         """From the start of a batch to that of the next: also what the loop does meanwhile."""
+        self._learned += 1
         old = self._seconds_per_batch or seconds
-        self._seconds_per_batch = old + _NEWEST * (min(seconds, _SLOWEST * old) - old)
+        if self._learned <= _FIRST:
+            self._seconds_per_batch = min(old, seconds)
+        else:
+            self._seconds_per_batch = old + _NEWEST * (min(seconds, _SLOWEST * old) - old)
 
 
 def _after(step: Callable[[], Callable[[], X]]) -> Callable[[], X]:

@@ -1,7 +1,6 @@
 """The heart: from the bytes of one upload to its certificate. Knows nothing of HTTP."""
 
 import asyncio
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from goodcert.artifact import Metadata
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
 from goodcert.engine.radius import search
+from goodcert.engine.threads import cores
 from goodcert.serve import identity
 from goodcert.serve.batching import Priority
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
@@ -84,7 +84,7 @@ class Certifier:
         self._max_pixels = max_pixels
         self._metrics = metrics
         # As many as cores: more would only hold more decoded images in memory at once.
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
         self._small: Gathering[Around | None] = Gathering()
         self._pace = Pace()
 

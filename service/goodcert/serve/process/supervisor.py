@@ -191,7 +191,7 @@ def _shared_folder() -> Iterator[Path]:
 
 
 def _starter(settings: Settings, listener: socket, shared: Path) -> Callable[[], Worker]:
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))  # engine.threads would bring PyTorch into this process
     threads = settings.threads or max(1, cores // settings.workers)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     context = get_context("forkserver")

@@ -72,7 +72,7 @@ class Metrics:
         self.stages = self._many(
             Histogram,
             "goodcert_stage_seconds",
-            "Seconds in a stage: decode, queue and total per image, engine and crown per batch.",
+            "Seconds in a stage: decode, queue, crown and total per image, engine per batch.",
             "stage",
             buckets=_SECONDS,
         )
@@ -215,7 +215,7 @@ class Metrics:
             queue.observe(seconds)
 
     def record_crown(self, run: Run) -> None:
-        """CROWN has bounded the images of a run, side by side."""
+        """CROWN has bounded an image."""
         self.stages["crown",].observe(run.engine_seconds)
         for seconds in run.waited_seconds:
             self.stages["queue",].observe(seconds)
