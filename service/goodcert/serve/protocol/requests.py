@@ -13,7 +13,7 @@ from goodcert.engine import Method
 from goodcert.serve.batching import Priority
 from goodcert.serve.certify import Question, Radius, parse_radius
 from goodcert.serve.errors import BadEpsilon, BadInference, MethodNotOffered
-from goodcert.serve.protocol import fields, tensors
+from goodcert.serve.protocol import fields, long_array, tensors
 from goodcert.serve.protocol.answers import COLUMNS, Requested
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -88,14 +88,13 @@ def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], m
         length = int(header_length)
     if length > len(body):
         raise BadInference(f"Inference-Header-Content-Length: got {length}, the body has {len(body)} bytes")
-    view = memoryview(body)
     try:
-        message = orjson.loads(view[:length])
+        message = long_array.loads(body[:length])
     except orjson.JSONDecodeError as error:
         raise BadInference(
             "the request is not valid JSON; with binary data, send Inference-Header-Content-Length"
         ) from error
-    return fields.mapping(message, "the request"), view[length:]
+    return fields.mapping(message, "the request"), memoryview(body)[length:]
 
 
 def _images(inputs: object, binary: memoryview, expected: Expected) -> Images:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goodcert.serve.errors import BadInference
+from goodcert.serve.protocol.long_array import LongArray
 
 NUMERIC: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
 _KINDS: dict[str, set[type]] = {"FP32": {int, float}, "UINT8": {int}}
@@ -30,14 +31,19 @@ def numbers_of_json(data: object, datatype: str, shape: Sequence[int]) -> NDArra
 
     Raises BadInference for anything but numbers, for UINT8 other than whole ones up to 255, or another size.
     """
-    values = _flat(data, shape)
+    if isinstance(data, LongArray):
+        return np.concatenate([_array(piece, datatype) for piece in data.pieces(shape)]).reshape(shape)
+    return _array(_flat(data, shape), datatype).reshape(shape)
+
+
+def _array(values: list[Any], datatype: str) -> NDArray[Any]:
     # Looked at before numpy does: it would make room for the longest text in every place.
     if not set(map(type, values)) <= _KINDS[datatype]:
         raise BadInference(f"images: expected data of {datatype} numbers only")
-    if datatype == "UINT8" and not 0 <= min(values) <= max(values) <= 255:
+    if datatype == "UINT8" and values and not 0 <= min(values) <= max(values) <= 255:
         raise BadInference("images: got a number outside 0 to 255 in data, expected UINT8")
     with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused as a pixel
-        return np.array(values, dtype=np.float64).astype(NUMERIC[datatype]).reshape(shape)
+        return np.array(values, dtype=np.float64).astype(NUMERIC[datatype])
 
 
 def _flat(data: object, shape: Sequence[int]) -> list[Any]:
