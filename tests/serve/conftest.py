@@ -1,9 +1,10 @@
 """Fakes and helpers for the tests of the service: a numpy engine, small model files, a real server."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -322,3 +323,32 @@ def start(tmp_path, write_model, fake_compile):
 def service(start):
     with start() as running:
         yield running
+
+
+@pytest.fixture
+def application(tmp_path, write_model, fake_compile):
+    """A running application in this event loop, with a client and its one engine."""
+    write_model(tmp_path / "models")
+
+    @asynccontextmanager
+    async def run(**settings):
+        app = create_app(Settings(models=tmp_path / "models", **settings), compile=fake_compile)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+        ):
+            yield client, app.state.service.repository.get("tiny")
+
+    return run
+
+
+@pytest.fixture
+def queued():
+    """Waits until so many images wait; every turn of the loop brings them closer."""
+
+    async def wait(model, count):
+        while len(model.batcher) < count:
+            await asyncio.sleep(0)
+
+    return wait

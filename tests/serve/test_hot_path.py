@@ -3,15 +3,10 @@
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 
-import httpx
 import numpy as np
-import pytest
 
-from goodcert.serve.app import create_app
 from goodcert.serve.http import hot_path, schemas
-from goodcert.serve.settings import Settings
 
 PATH = "/v1/models/tiny/certify"
 IMAGE = {"Content-Type": "image/png"}
@@ -36,24 +31,6 @@ ASKED = [
     (PATH, IMAGE | {"X-Request-Timeout-Ms": "5000"}),
     (PATH, IMAGE | {"X-Request-Timeout-Ms": "soon"}),
 ]
-
-
-@pytest.fixture
-def application(tmp_path, write_model, fake_compile):
-    """A running application in this event loop, with a client and its one engine."""
-    write_model(tmp_path / "models")
-
-    @asynccontextmanager
-    async def run(**settings):
-        app = create_app(Settings(models=tmp_path / "models", **settings), compile=fake_compile)
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://service") as client,
-        ):
-            yield client, app.state.service.repository.get("tiny")
-
-    return run
 
 
 def told(answer):
@@ -98,13 +75,7 @@ def grey(value):
     return np.full((4, 6), value, np.uint8)
 
 
-async def queued(model, count):
-    """Until so many images wait; every turn of the loop brings them closer."""
-    while len(model.batcher) < count:
-        await asyncio.sleep(0)
-
-
-def test_a_form_of_a_thousand_images_holds_up_others_by_one_batch_at_most(application, encode):
+def test_a_form_of_a_thousand_images_holds_up_others_by_one_batch_at_most(application, queued, encode):
     """Four quarters of a batch: the one that runs, and those that stand before the monitor's."""
     most, dark = 16, encode(grey(0))
     form = [("images", (str(i), dark, "image/png")) for i in range(1000)]
@@ -132,7 +103,7 @@ def test_a_form_of_a_thousand_images_holds_up_others_by_one_batch_at_most(applic
     assert max(sizes) <= most // 4 + 1
 
 
-def test_two_forms_get_their_answers_side_by_side(application, encode):
+def test_two_forms_get_their_answers_side_by_side(application, queued, encode):
     async def play():
         async with application(max_batch=16) as (client, model):
             model.engine.gate.clear()
@@ -147,7 +118,7 @@ def test_two_forms_get_their_answers_side_by_side(application, encode):
     asyncio.run(asyncio.wait_for(play(), 60))
 
 
-def test_requests_of_different_epsilon_share_a_batch_and_get_their_own_answers(application, png):
+def test_requests_of_different_epsilon_share_a_batch_and_get_their_own_answers(application, queued, png):
     async def play():
         async with application() as (client, model):
             paths = [f"{PATH}?epsilon={epsilon}" for epsilon in ("0", "0.1", "0.3", "0.1")]

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.access.keyring import Allowance, Keyring
 from goodcert.serve.access.keys import SCOPES, create
 from goodcert.serve.access.security import Security, scope_of
@@ -22,7 +23,7 @@ class Guarded:
             self._application,
             keyring=keyring or Keyring(["right", "also"]),
             max_body_bytes=limit,
-            max_bytes_in_flight=in_flight,
+            in_flight=BytesInFlight(in_flight),
             answers=answers,
         )
         self.gate = None

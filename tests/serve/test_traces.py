@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 pytest.importorskip("opentelemetry.sdk")
@@ -102,6 +103,40 @@ def test_requests_of_the_other_protocol_are_traced(traced, exporter):
     with traced() as service:
         service.client.post("/v2/models/tiny/infer", json={})
     assert by_name(exporter)["certify"].attributes["url.path"] == "/v2/models/tiny/infer"
+
+
+def test_an_image_that_crown_bounds_has_the_same_spans(traced, exporter, png):
+    with traced() as service:
+        service.certify(png, params={"method": "crown"})
+    spans = by_name(exporter)
+    assert set(spans) == {"certify", "decode", "queue", "engine"}
+    assert {spans[name].parent.span_id for name in ("queue", "engine")} == {spans["certify"].context.span_id}
+    assert spans["engine"].attributes["goodcert.batch_size"] == 1
+
+
+def test_an_image_that_auto_asks_crown_about_has_been_in_both_queues(traced, exporter, png, write_model, tmp_path):
+    write_model(tmp_path / "unsure", threshold=0.9999)
+    with traced(models=tmp_path / "unsure") as service:
+        service.engines[0].slack = 10.0
+        service.certify(png, params={"method": "auto"})
+    names = [span.name for span in exporter.get_finished_spans()]
+    assert sorted(names) == sorted(["decode", *["queue", "engine"] * 2, "certify"])
+
+
+def test_a_call_over_grpc_is_traced_below_its_caller(traced, exporter, png):
+    grpc = pytest.importorskip("tritonclient.grpc")
+    given = grpc.InferInput("images", [1], "BYTES").set_data_from_numpy(np.array([png], dtype=np.object_))
+    with (
+        traced(grpc_port=0) as service,
+        grpc.InferenceServerClient(f"127.0.0.1:{service.app.state.grpc_port}") as client,
+    ):
+        client.infer("tiny", [given], headers={"traceparent": PARENT})
+        client.is_server_ready()
+    spans = by_name(exporter)
+    assert set(spans) == {"certify", "decode", "queue", "engine"}
+    assert {span.context.trace_id for span in spans.values()} == {TRACE}
+    assert spans["certify"].parent.span_id == CALLER
+    assert spans["certify"].attributes["url.path"] == "/v2/models/tiny/infer"
 
 
 def test_health_and_metrics_are_not_traced(traced, exporter):

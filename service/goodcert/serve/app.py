@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve import assembly
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.access.security import Security, keyring
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
@@ -69,13 +70,14 @@ def create_app(
     app.include_router(records.router)
     answers.install(app)
     app.state.keyring = keyring(settings)
+    app.state.in_flight = BytesInFlight(settings.max_bytes_in_flight)
     app.add_middleware(OpenInference, service=lambda: app.state.service)
     app.add_middleware(HotPath, service=lambda: app.state.service)
     app.add_middleware(
         Security,
         keyring=app.state.keyring,
         max_body_bytes=settings.max_body_bytes,
-        max_bytes_in_flight=settings.max_bytes_in_flight,
+        in_flight=app.state.in_flight,
         answers=answers,
     )
     # What is added later lies further out: it sees what Security refuses.
@@ -133,7 +135,16 @@ def _lifespan(
             assembly.warn_of_strangers(settings, repository.names)
             exposition = Exposition(metrics.registry, vitals.refresh)
             app.state.service = Service(
-                settings, repository, certifier, exposition, answers, lifecycle, callers, departure, changes
+                settings,
+                repository,
+                certifier,
+                exposition,
+                answers,
+                lifecycle,
+                callers,
+                app.state.in_flight,
+                departure,
+                changes,
             )
             on_start()
             polled = repository.polled(settings.model_poll_seconds)

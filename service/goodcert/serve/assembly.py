@@ -60,7 +60,8 @@ async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncItera
         from goodcert.serve.protocol.gateway import Gateway, serving
     except ImportError as error:
         raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
-    gateway = Gateway(app, partial(admit, app.state.keyring), answers, settings.request_timeout_ms / 1000)
+    admits = partial(admit, app.state.keyring)
+    gateway = Gateway(app, admits, app.state.in_flight, answers, settings.request_timeout_ms / 1000)
     async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
         yield
 

@@ -13,7 +13,7 @@ from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
 from goodcert.engine.radius import search
 from goodcert.engine.threads import cores
-from goodcert.serve import identity
+from goodcert.serve import identity, threads
 from goodcert.serve.batching import Priority
 from goodcert.serve.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.gathering import Gathering
@@ -23,10 +23,10 @@ from goodcert.serve.pace import Pace
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.repository.repository import ImageBatcher, ServedModel
 from goodcert.serve.telemetry.metrics import Metrics
+from goodcert.serve.threads import INLINE_BYTES
 from goodcert.serve.verdict import Verdict, judge
 
-# Up to here decoding takes less time than a thread hop and the wait for it are worth.
-INLINE_BYTES = 64 * 2**10
+# As INLINE_BYTES, for what unfolds.
 INLINE_PIXELS = 256 * 256
 
 
@@ -163,12 +163,7 @@ class Certifier:
             around = await self._small.run(partial(self._prepare_small, upload, metadata))
             if around is not None:
                 return around
-        work = partial(self._prepare_large, upload, metadata)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except TimeoutError as error:
-            raise DeadlineExceeded from error
+        return await threads.run(partial(self._prepare_large, upload, metadata), deadline, self._threads)
 
     def _prepare_small(self, upload: bytes, metadata: Metadata) -> Around | None:
         """None for a large one: the header of a small file says whether it unfolds into one."""

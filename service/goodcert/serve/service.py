@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.callers import Callers
 from goodcert.serve.certify import Certifier
 from goodcert.serve.departure import Departure
@@ -26,6 +27,7 @@ class Service:
     answers: Answers
     lifecycle: Lifecycle
     callers: Callers
+    in_flight: BytesInFlight
     departure: Departure
     changes: Changes
 

@@ -69,19 +69,23 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(64, ge=1, le=4096, description="Most images in one run of the engine.")
     max_queue_items: int = Field(
-        1024, ge=1, description="Most images waiting per model, priority and process; more are refused with 503."
+        1024,
+        ge=1,
+        description="Most images waiting in a queue; more are refused with 503. Every version of a model has, per "
+        "process, a queue for each priority and bound (ibp, crown).",
     )
     max_queue_bytes: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of prepared images waiting per model, priority and process; more are refused "
-        "with 503.",
+        description="Most bytes of prepared images waiting in one of these queues; more are refused with 503.",
     )
     max_body_bytes: int = Field(10 * 2**20, ge=1, description="Most bytes in one request body; more are 413.")
     max_bytes_in_flight: int = Field(
         256 * 2**20,
         ge=1,
-        description="Most bytes of all request bodies under way together; more are refused with 503.",
+        description="Most bytes of request bodies under way together, per process; more are refused with 503. A "
+        "body over HTTP counts as it arrives, and what it unfolds to does, too. A message of gRPC counts once it "
+        "is whole: those still arriving, `max_queue_items` of `max_body_bytes` at most, come on top.",
     )
     max_pixels: int = Field(
         16_000_000, ge=1, le=MOST_PIXELS, description="Most pixels in one image, by its header; more are 413."
@@ -89,8 +93,8 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(
         10_000,
         ge=1,
-        description="Most milliseconds from a request's header to its answer, unless X-Request-Timeout-Ms asks "
-        "for fewer; later is 504.",
+        description="Most milliseconds from a request's header to its answer, unless X-Request-Timeout-Ms (under "
+        "/v2 the parameter `timeout`) asks for fewer; later is 504.",
     )
     header_timeout_ms: int = Field(
         8_000, ge=1, description="Most milliseconds for the headers of a request; the connection is closed then."

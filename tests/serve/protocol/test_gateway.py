@@ -132,6 +132,7 @@ class TestInference:
     def test_typed_contents_say_the_same_as_raw_ones(self, served, floats, pixels, png):
         _, client, address = served
         fields = {"FP32": "fp32_contents", "UINT8": "uint_contents", "BYTES": "bytes_contents"}
+        floats = np.concatenate([floats] * 100)  # enough to be read in parts
         samples = {"FP32": floats, "UINT8": pixels[None, None], "BYTES": np.array([png], dtype=np.object_)}
         with grpc.insecure_channel(address) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

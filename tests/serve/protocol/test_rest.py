@@ -15,6 +15,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.problems import Answers
 from goodcert.serve.protocol.answers import COLUMNS
 from goodcert.serve.protocol.rest import OpenInference
@@ -297,6 +298,10 @@ class TestWire:
         answer = service.client.post(f"{INFER}?epsilon=0.2", content=png, headers=headers)
         assert answer.json()["parameters"]["epsilon"] == 0.2
 
+    def test_the_headers_of_v1_mean_nothing_here(self, service, png):
+        headers = {"Inference-Header-Content-Length": "0", "X-Priority": "urgent", "X-Request-Timeout-Ms": "soon"}
+        assert service.client.post(INFER, content=png, headers=headers).status_code == 200
+
     def test_a_request_without_an_id_is_answered_without_one(self, service, png):
         answer = service.client.post(INFER, content=png, headers={"Inference-Header-Content-Length": "0"})
         assert "id" not in answer.json()
@@ -367,6 +372,26 @@ class TestWire:
             assert len(bomb) < 1000
             answer = service.client.post(INFER, content=bomb, headers={"Content-Encoding": "gzip"})
             assert_error(answer, 413)
+
+    def test_what_a_body_unfolds_to_is_under_way_until_it_is_answered(self, start):
+        image = {"name": "images", "datatype": "UINT8", "shape": [1000, *SHAPE], "data": [100] * 24_000}
+        body = orjson.dumps({"inputs": [image]})
+        small = gzip.compress(body)
+        assert len(small) < 1000 < 90_000 < len(body)
+        with (
+            start(max_body_bytes=100_000, max_bytes_in_flight=100_000) as service,
+            ThreadPoolExecutor(1) as callers,
+        ):
+            service.engines[0].gate.clear()
+            options = {"content": small, "headers": {"Content-Encoding": "gzip"}}
+            first = callers.submit(service.client.post, INFER, **options)
+            assert service.engines[0].entered.wait(30)
+            refused = service.client.post(INFER, content=bytes(10_000))
+            assert_error(refused, 503)
+            assert refused.headers["retry-after"] == "1"
+            service.engines[0].gate.set()
+            assert first.result(30).status_code == 200
+            assert service.client.post(INFER, **options).status_code == 200
 
     def test_an_encoding_that_is_not_read_is_refused(self, service):
         assert_error(service.client.post(INFER, content=b"x", headers={"Content-Encoding": "br"}), 415)
@@ -494,6 +519,7 @@ class TestAdministration:
             answers=Answers(lambda _: None),
             lifecycle=None,
             callers=None,
+            in_flight=BytesInFlight(1000),
             departure=None,
             changes=repository or Shelf(),
         )
@@ -532,6 +558,7 @@ class TestAdministration:
             b'{"parameters":1}',
             b'{"parameters":0}',
             b'{"version":"2"}',
+            b'{"parameters":{}}' + b" " * 64 * 2**10,
         ],
     )
     def test_a_model_cannot_be_sent_along(self, body):

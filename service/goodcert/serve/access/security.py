@@ -9,12 +9,12 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.access.keyring import Allowance, Holder, Keyring
 from goodcert.serve.access.keys import KeysFileError
 from goodcert.serve.access.keys import Scope as KeyScope
 from goodcert.serve.errors import (
     BadFraming,
-    BodiesFull,
     BodyTooLarge,
     KeyMissing,
     KeyWrong,
@@ -78,14 +78,13 @@ class Security:
         *,
         keyring: Keyring,
         max_body_bytes: int,
-        max_bytes_in_flight: int,
+        in_flight: BytesInFlight,
         answers: Answers,
     ) -> None:
         self._app = app
         self._keyring = keyring
         self._max_body_bytes = max_body_bytes
-        self._max_bytes_in_flight = max_bytes_in_flight
-        self._in_flight = 0
+        self._in_flight = in_flight
         self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,29 +126,28 @@ class Security:
         What was read counts until the answer is sent; what was only announced does not, so that announcing much
         and sending nothing keeps nobody out.
         """
-        self._require_room(length)
+        self._require_allowed(length)
+        self._in_flight.require_room(length)
         seen = 0
 
         async def metered() -> Message:
             nonlocal seen
             message = await receive()
             size = len(message.get("body", b""))
-            self._require_room(size, seen)
+            self._require_allowed(seen + size)
+            self._in_flight.add(size)
             seen += size
-            self._in_flight += size
             return message
 
         try:
             await self._app(scope, metered, send)
         finally:
-            self._in_flight -= seen
+            self._in_flight.take_away(seen)
 
-    def _require_room(self, size: int, seen: int = 0) -> None:
-        """Whether `size` bytes may follow `seen` of the same body. Raises BodyTooLarge or BodiesFull."""
-        if seen + size > self._max_body_bytes:
+    def _require_allowed(self, size_bytes: int) -> None:
+        """Whether one body may have so many bytes. Raises BodyTooLarge."""
+        if size_bytes > self._max_body_bytes:
             raise BodyTooLarge
-        if self._in_flight + size > self._max_bytes_in_flight:
-            raise BodiesFull(1)
 
 
 def scope_of(method: str, path: str) -> KeyScope:

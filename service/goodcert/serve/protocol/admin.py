@@ -10,6 +10,7 @@ from goodcert.serve.protocol import fields
 from goodcert.serve.repository.everywhere import Changes
 from goodcert.serve.repository.repository import ModelRefused
 from goodcert.serve.service import Service
+from goodcert.serve.threads import INLINE_BYTES
 
 
 def changes_of(service: Service) -> Changes:
@@ -48,6 +49,8 @@ def parameters_of(body: bytes) -> Mapping[str, Any]:
 
 def _object(body: bytes, known: str) -> Mapping[str, Any]:
     """A JSON object with nothing but what is known; empty where there is no body."""
+    if len(body) > INLINE_BYTES:  # read on the event loop
+        raise BadInference(f"the body: got {len(body)} bytes, expected {INLINE_BYTES} at most")
     try:
         message = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError as error:

@@ -2,15 +2,18 @@
 
 import asyncio
 import zlib
+from contextlib import suppress
+from functools import partial
 
 from starlette.types import Receive
 
+from goodcert.serve import threads
 from goodcert.serve.errors import BodyBroken, BodyTooLarge, BodyTooSlow, EncodingRefused
 from goodcert.serve.http.forms import gather
+from goodcert.serve.threads import INLINE_BYTES
 
 # zlib's windows: 15 for the zlib form, which HTTP calls deflate, and 16 more for gzip.
 _WINDOWS = {"gzip": 31, "deflate": 15}
-_INLINE_BYTES = 16 * 2**10
 _FAST = 1
 
 
@@ -23,19 +26,21 @@ async def read(receive: Receive, deadline: float) -> bytes:
         raise BodyTooSlow from error
 
 
-async def inflate(body: bytes, encoding: str, most_bytes: int) -> bytes:
+async def inflate(body: bytes, encoding: str, most_bytes: int, deadline: float) -> bytes:
     """The body without its Content-Encoding; no more than one byte past `most_bytes` is ever unfolded.
 
-    Raises EncodingRefused, BodyBroken or BodyTooLarge.
+    In a thread where there is much of it, before or after. Raises EncodingRefused, BodyBroken, BodyTooLarge or
+    DeadlineExceeded.
     """
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return body
     if name not in _WINDOWS:
         raise EncodingRefused
-    if len(body) <= _INLINE_BYTES:
-        return _inflate(body, _WINDOWS[name], most_bytes)
-    return await asyncio.to_thread(_inflate, body, _WINDOWS[name], most_bytes)
+    if len(body) <= INLINE_BYTES:
+        with suppress(BodyTooLarge):  # what it unfolds to is known afterwards only
+            return _inflate(body, _WINDOWS[name], min(INLINE_BYTES, most_bytes))
+    return await threads.run(partial(_inflate, body, _WINDOWS[name], most_bytes), deadline)
 
 
 def _inflate(body: bytes, window: int, most_bytes: int) -> bytes:

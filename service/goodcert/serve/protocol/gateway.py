@@ -17,8 +17,10 @@ import orjson
 from google.protobuf.message import DecodeError
 from starlette.types import ASGIApp, Message
 
+from goodcert.serve import threads
+from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.errors import BadInference, BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
-from goodcert.serve.problems import Answers
+from goodcert.serve.problems import Answers, headers_of
 from goodcert.serve.protocol.messages import SERVICE, calls
 from goodcert.serve.protocol.requests import HEADER_LENGTH
 from goodcert.serve.protocol.translation import ASKS, TELLS, Ask, Told
@@ -61,13 +63,17 @@ class Refused(Exception):
 
 
 class Gateway:
-    """Answers gRPC calls by asking `app`. admit: raises KeyRefused for the headers of a stranger."""
+    """Answers gRPC calls by asking `app`. admit: raises KeyRefused for the headers of a stranger. ask_seconds: how
+    long a message may take to come and to be understood."""
 
-    def __init__(self, app: ASGIApp, admit: Admit, answers: Answers, read_seconds: float) -> None:
+    def __init__(
+        self, app: ASGIApp, admit: Admit, in_flight: BytesInFlight, answers: Answers, ask_seconds: float
+    ) -> None:
         self._app = app
         self._admit = admit
+        self._in_flight = in_flight
         self._answers = answers
-        self._read_seconds = read_seconds
+        self._ask_seconds = ask_seconds
 
     def handler(self) -> Any:
         """For a gRPC server. The calls take a stream, of one message, because it may be left unread."""
@@ -87,15 +93,19 @@ class Gateway:
         except Refused as refused:
             await context.abort(refused.code, refused.sentence, refused.trailers)
         except ServeError as error:
-            problem = self._answers.body(error)
-            own = str(error) if isinstance(error, ProtocolRefused) else ""
-            await context.abort(_CODES[problem["status"]], own or problem["detail"])
+            told = self._refused(error)
+            await context.abort(told.code, told.sentence, told.trailers)
+
+    def _refused(self, error: ServeError) -> Refused:
+        problem = self._answers.body(error)
+        own = str(error) if isinstance(error, ProtocolRefused) else ""
+        return Refused(problem["status"], own or problem["detail"], headers_of(error).get("Retry-After"))
 
     async def _answer(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         headers = _headers(context.invocation_metadata())
         if name not in _OPEN:
             self._admit(headers)
-        ask = ASKS[name](_parsed(name, await self._read(messages)))
+        ask = await self._ask(name, messages)
         told = await _asked(self._app, _scope(ask, headers, context.peer()), ask.body)
         if told.status == _NOT_READY and name.endswith("Ready"):
             return calls()[name][1](ready=False)
@@ -103,14 +113,13 @@ class Gateway:
             _refuse(told)
         return TELLS[name](told)
 
-    async def _read(self, messages: AsyncIterator[bytes]) -> bytes:
-        try:
-            async with asyncio.timeout(self._read_seconds):
-                return await anext(messages)
-        except StopAsyncIteration as error:
-            raise BodyBroken from error
-        except TimeoutError as error:
-            raise BodyTooSlow from error
+    async def _ask(self, name: str, messages: AsyncIterator[bytes]) -> Ask:
+        """What the first message asks. It is under way from when all of it is there, which is when gRPC shows it,
+        until its translation is."""
+        deadline = asyncio.get_running_loop().time() + self._ask_seconds
+        data = await _read(messages, deadline)
+        with self._in_flight.holding(len(data)):
+            return await threads.run_if_large(lambda: ASKS[name](_parsed(name, data)), len(data), deadline)
 
 
 @asynccontextmanager
@@ -148,6 +157,16 @@ def bind(server: Any, settings: Settings, port: int) -> int:
         raise SettingsError("tls_minimum_version: gRPC speaks TLS 1.2, too; leave out grpc_port, or allow 1.2")
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
     return int(server.add_secure_port(f"{host}:{port}", credentials))
+
+
+async def _read(messages: AsyncIterator[bytes], deadline: float) -> bytes:
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await anext(messages)
+    except StopAsyncIteration as error:
+        raise BodyBroken from error
+    except TimeoutError as error:
+        raise BodyTooSlow from error
 
 
 def _parsed(name: str, data: bytes) -> Any:

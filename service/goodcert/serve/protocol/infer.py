@@ -3,13 +3,15 @@
 import asyncio
 import math
 from collections.abc import Coroutine, Sequence
+from functools import partial
 
 import numpy as np
 
 from goodcert.bounds.ball import Ball, ByteBall, around_reals
-from goodcert.serve.certify import INLINE_BYTES, Question
+from goodcert.serve import threads
+from goodcert.serve.certify import Question
 from goodcert.serve.departure import Reply
-from goodcert.serve.errors import BadInference, DeadlineExceeded, ImageRefused
+from goodcert.serve.errors import BadInference, ImageRefused
 from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.problems import problem_of
@@ -76,13 +78,7 @@ async def _balls(pixels: Pixels, epsilon: float, deadline: float) -> Sequence[Ba
     """The balls around pixels (N, C, H, W); of many floats in a thread, so that they do not hold up the others."""
     if pixels.dtype == np.uint8:
         return [ByteBall(image, epsilon) for image in pixels.astype(np.uint8, copy=False)]
-    if pixels.nbytes <= INLINE_BYTES:
-        return _around(pixels, epsilon)
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await asyncio.to_thread(_around, pixels, epsilon)
-    except TimeoutError as error:
-        raise DeadlineExceeded from error
+    return await threads.run_if_large(partial(_around, pixels, epsilon), pixels.nbytes, deadline)
 
 
 def _around(pixels: Pixels, epsilon: float) -> list[Ball]:

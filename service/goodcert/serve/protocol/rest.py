@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from goodcert.serve import threads
 from goodcert.serve.deadline import timeout_seconds
 from goodcert.serve.errors import NotReady, NotSupported, ProtocolRefused, ServeError, ShuttingDown
 from goodcert.serve.problems import headers_of
@@ -19,7 +22,7 @@ from goodcert.serve.protocol import admin, bodies, descriptions
 from goodcert.serve.protocol.answers import Encoded, encode
 from goodcert.serve.protocol.dialect import error_body, is_protocol
 from goodcert.serve.protocol.infer import infer
-from goodcert.serve.protocol.requests import HEADER_LENGTH, Expected, parse
+from goodcert.serve.protocol.requests import HEADER_LENGTH, Expected, InferRequest, parse
 from goodcert.serve.protocol.statistics import Statistics
 from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.service import Service
@@ -55,11 +58,21 @@ class Call:
     receive: Receive
     deadline: float
 
-    async def body(self) -> bytes:
-        """The whole body, inflated. Raises BodyRefused or EncodingRefused."""
-        body = await bodies.read(self.receive, self.deadline)
+    @asynccontextmanager
+    async def body(self) -> AsyncIterator[bytes]:
+        """The whole body, inflated; while the context lasts, what it has grown by is under way, too.
+
+        Raises BodyRefused, EncodingRefused, BodiesFull or DeadlineExceeded.
+        """
+        body, grown = await self._inflated()
+        with self.service.in_flight.holding(grown):
+            yield body
+
+    async def _inflated(self) -> tuple[bytes, int]:
+        sent = await bodies.read(self.receive, self.deadline)
         encoding = self.headers.get("content-encoding", "")
-        return await bodies.inflate(body, encoding, self.service.settings.max_body_bytes)
+        body = await bodies.inflate(sent, encoding, self.service.settings.max_body_bytes, self.deadline)
+        return body, len(body) - len(sent)
 
     def require(self, method: str) -> None:
         if self.method != method:
@@ -145,15 +158,22 @@ async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
     """The encoded answer and how many images it is about."""
     model.require_sound()
     settings, begun = call.service.settings, asyncio.get_running_loop().time()
-    expected = Expected(model.engine.input_shape, model.metadata.epsilon, settings.max_queue_items)
     with call.service.callers.attend(call.receive, call.deadline) as attended:
-        body = await call.body()
-        attended.has_body()
-        asked = parse(body, call.headers.get(HEADER_LENGTH), call.query, expected)
-        model.require_method(asked.question.method)
-        seconds = timeout_seconds(asked.timeout_ms or settings.request_timeout_ms, settings.request_timeout_ms)
-        rows = await infer(call.service, model, asked.images, asked.question, begun + seconds)
+        async with call.body() as body:
+            attended.has_body()
+            asked = await _understood(call, model, body)
+            model.require_method(asked.question.method)
+            most_ms = settings.request_timeout_ms
+            deadline = begun + timeout_seconds(asked.timeout_ms or most_ms, most_ms)
+            rows = await infer(call.service, model, asked.images, asked.question, deadline)
     return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
+
+
+async def _understood(call: Call, model: ServedModel, body: bytes) -> InferRequest:
+    most_images = call.service.settings.max_queue_items
+    expected = Expected(model.engine.input_shape, model.metadata.epsilon, most_images)
+    read = partial(parse, body, call.headers.get(HEADER_LENGTH), call.query, expected)
+    return await threads.run_if_large(read, len(body), call.deadline)
 
 
 def _carried(encoded: Encoded, accepted: str) -> Reply:
@@ -171,12 +191,14 @@ async def _repository(call: Call, rest: list[str]) -> Reply:
     match rest:
         case ["index"]:
             call.require("POST")
-            ready_only = admin.wants_ready_only(await call.body())
+            async with call.body() as body:
+                ready_only = admin.wants_ready_only(body)
             return _json(descriptions.index(call.service.repository, ready_only))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
             changes = admin.changes_of(call.service)
-            await (admin.load if verb == "load" else admin.unload)(changes, name, await call.body())
+            async with call.body() as body:
+                await (admin.load if verb == "load" else admin.unload)(changes, name, body)
             return _json({})
     raise HTTPException(404)
 

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from goodcert.serve.errors import BadInference
 
 NUMERIC: dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "UINT8": np.dtype("u1")}
+# So many numbers at a time that the interpreter is not kept for long from whoever waits for it.
+_PART = 2**14
 _KINDS: dict[str, set[type]] = {"FP32": {int, float}, "UINT8": {int}}
 _LENGTH = struct.Struct("<I")
 
@@ -31,13 +33,18 @@ def numbers_of_json(data: object, datatype: str, shape: Sequence[int]) -> NDArra
     Raises BadInference for anything but numbers, for UINT8 other than whole ones up to 255, or another size.
     """
     values = _flat(data, shape)
+    parts = (values[start : start + _PART] for start in range(0, len(values), _PART))
+    return np.concatenate([_array(part, datatype) for part in parts]).reshape(shape)
+
+
+def _array(values: list[Any], datatype: str) -> NDArray[Any]:
     # Looked at before numpy does: it would make room for the longest text in every place.
     if not set(map(type, values)) <= _KINDS[datatype]:
         raise BadInference(f"images: expected data of {datatype} numbers only")
     if datatype == "UINT8" and not 0 <= min(values) <= max(values) <= 255:
         raise BadInference("images: got a number outside 0 to 255 in data, expected UINT8")
     with np.errstate(over="ignore"):  # what is too large becomes infinite and is refused as a pixel
-        return np.array(values, dtype=np.float64).astype(NUMERIC[datatype]).reshape(shape)
+        return np.array(values, dtype=np.float64).astype(NUMERIC[datatype])
 
 
 def _flat(data: object, shape: Sequence[int]) -> list[Any]:

@@ -1,6 +1,6 @@
 """gRPC messages as HTTP requests of the protocol, and the answers to these as messages."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from goodcert.serve.protocol import tensors
 from goodcert.serve.protocol.dialect import ROOT
 from goodcert.serve.protocol.messages import message
 from goodcert.serve.protocol.requests import HEADER_LENGTH
+
+_PART = 2**12
 
 
 class Ask(NamedTuple):
@@ -84,14 +86,20 @@ def _typed(tensor: Any) -> bytes:
     contents = tensor.contents
     match tensor.datatype:
         case "FP32":
-            return np.array(contents.fp32_contents, dtype="<f4").tobytes()
-        case "UINT8" if all(value <= 255 for value in contents.uint_contents):
-            return bytes(contents.uint_contents)
+            return b"".join(np.array(part, dtype="<f4").tobytes() for part in _parts(contents.fp32_contents))
         case "UINT8":
-            raise BadInference("images: got a number above 255 in uint_contents, expected UINT8")
+            try:
+                return b"".join(map(bytes, _parts(contents.uint_contents)))
+            except ValueError as error:
+                raise BadInference("images: got a number above 255 in uint_contents, expected UINT8") from error
         case "BYTES":
             return tensors.pack(contents.bytes_contents)
     return b""
+
+
+def _parts(numbers: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """So many numbers at a time that the interpreter is not kept for long from whoever waits for it."""
+    return (numbers[start : start + _PART] for start in range(0, len(numbers), _PART))
 
 
 def _input(tensor: Any, blob: bytes) -> dict[str, Any]:
