@@ -124,6 +124,7 @@ def busy() -> Any:
     made.queue_oldest["tiny",].set(0.1)
     made.model_info["tiny", "1", "abc", "GOOD_100"].set(1)
     made.model_ready["tiny", "1"].set(1)
+    made.model_unsound["tiny", "1"].set(0)
     made.build_info["0", "3"].set(1)
     made.gpu_memory["used",].set(1)
     made.gpu_memory["total",].set(2)

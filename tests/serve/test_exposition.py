@@ -23,6 +23,7 @@ def count(sound):
     metrics.queue_items["tiny",].set(3)
     metrics.queue_oldest["tiny",].set(0.5 if sound else 0.25)
     metrics.model_ready["tiny", "1"].set(sound)
+    metrics.model_unsound["tiny", "1"].set(not sound)
     return os.getpid()
 
 child = os.fork()
@@ -41,6 +42,7 @@ def shown():
         value("goodcert_queue_items", tiny),
         value("goodcert_queue_oldest_seconds", tiny),
         value("goodcert_model_ready", {**tiny, "version": "1"}),
+        value("goodcert_model_unsound", {**tiny, "version": "1"}),
     ]
 
 print(shown())
@@ -91,4 +93,4 @@ def test_several_processes_are_added_up_and_the_gauges_of_the_dead_forgotten(tmp
         text=True,
         check=True,
     )
-    assert told.stdout.splitlines() == ["[4.0, 2.0, 6.0, 0.5, 0.0]", "[4.0, 2.0, 3.0, 0.5, 1.0]"]
+    assert told.stdout.splitlines() == ["[4.0, 2.0, 6.0, 0.5, 0.0, 1.0]", "[4.0, 2.0, 3.0, 0.5, 1.0, 0.0]"]

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from goodcert.serve.telemetry.journal import JsonLines, TextLines, configure, request_id
+from goodcert.serve.telemetry.journal import JsonLines, TextLines, configure, request_id, traceparent
 
 
 def record(message, *arguments, exc_info=None, **fields):
@@ -49,6 +49,16 @@ def test_a_line_about_a_request_has_its_id(lines):
     finally:
         request_id.reset(token)
     assert "request_id" not in lines.format(record("decoded"))
+
+
+def test_a_line_about_a_traced_request_has_the_id_of_its_trace():
+    token = traceparent.set("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    try:
+        line = json.loads(JsonLines().format(record("decoded")))
+    finally:
+        traceparent.reset(token)
+    assert line["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert "trace_id" not in json.loads(JsonLines().format(record("decoded")))
 
 
 @pytest.mark.parametrize("lines", [JsonLines(), TextLines()])

@@ -14,9 +14,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
+from sqlalchemy import select
 
+from goodcert.serve.ledger.database import existing
+from goodcert.serve.ledger.tables import outbox
 from goodcert.serve.settings import SettingsError, load
 from goodcert.serve.telemetry.traces import Traces, exporting
+from serve.triggers.conftest import SECRET
 
 TRACE, CALLER = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 PARENT = f"00-{TRACE:032x}-{CALLER:016x}-01"
@@ -68,6 +72,18 @@ def test_the_callers_trace_goes_on(traced, exporter, png):
     spans = by_name(exporter)
     assert {span.context.trace_id for span in spans.values()} == {TRACE}
     assert spans["certify"].parent.span_id == CALLER
+
+
+def test_a_webhook_that_the_request_raises_is_kept_with_its_span(traced, exporter, png, tmp_path, free_port):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    rule = {"name": "person", "url": f"http://127.0.0.1:{free_port}/", "secret": SECRET, "confidence_above": 0}
+    with traced(ledger_url=url, triggers=[rule | {"allow_private": True}]) as service:
+        service.certify(png, headers={"traceparent": PARENT})
+    engine = existing(url)
+    with engine.begin() as connection:
+        kept = connection.execute(select(outbox.c.traceparent)).scalar_one()
+    engine.dispose()
+    assert kept == f"00-{TRACE:032x}-{by_name(exporter)['certify'].context.span_id:016x}-01"
 
 
 @pytest.mark.parametrize("odd", ["", "00-zz-zz-01", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"])

@@ -53,6 +53,7 @@ PLACES = {
 def assert_out_of_service(service, png):
     assert service.metric("goodcert_unsound_total") >= 1
     assert service.metric("goodcert_model_ready", model="tiny", version="1") == 0
+    assert service.metric("goodcert_model_unsound", model="tiny", version="1") == 1
     assert service.client.get("/health/ready").status_code == 503
     service.engines[0].sabotage = None
     again = service.certify(png)

@@ -77,7 +77,19 @@ def test_the_queues_of_all_versions_add_up_and_the_oldest_counts(seen, registry)
 def test_an_unsound_model_is_not_ready_and_refused_ones_are_counted(seen, registry):
     seen(FakeRepository([FakeModel(sound=False)], refused=("broken", "worse")))
     assert registry.get_sample_value("goodcert_model_ready", {"model": "tiny", "version": "1"}) == 0
+    assert registry.get_sample_value("goodcert_model_unsound", {"model": "tiny", "version": "1"}) == 1
     assert registry.get_sample_value("goodcert_models_refused") == 2
+
+
+def test_a_model_that_was_removed_is_not_ready_but_not_unsound_either(seen, registry):
+    repository = FakeRepository([FakeModel("1"), FakeModel("2", sound=False)])
+    vitals = seen(repository)
+    repository.models = []
+    vitals.refresh()
+    for version in ("1", "2"):
+        labels = {"model": "tiny", "version": version}
+        assert registry.get_sample_value("goodcert_model_ready", labels) == 0
+        assert registry.get_sample_value("goodcert_model_unsound", labels) == 0
 
 
 def test_a_model_that_was_replaced_reads_0_and_its_successor_1(seen, registry):

@@ -148,7 +148,7 @@ def _lifespan(
             )
             on_start()
             polled = repository.polled(settings.model_poll_seconds)
-            async with polled, vitals.every_second(), assembly.grpc(app, settings, answers):
+            async with polled, vitals.every_second(), assembly.grpc(app, settings, answers, lifecycle):
                 yield
             await repository.close()
             certifier.close()

@@ -17,6 +17,7 @@ from goodcert.serve.access.security import admit
 from goodcert.serve.batching import Batcher, Limits, Run
 from goodcert.serve.departure import Departure
 from goodcert.serve.errors import LedgerUnavailable
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
 from goodcert.serve.repository.everywhere import Changes, Everywhere
 from goodcert.serve.repository.loading import Loader
@@ -51,7 +52,7 @@ def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, tr
 
 
 @asynccontextmanager
-async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncIterator[None]:
+async def grpc(app: FastAPI, settings: Settings, answers: Answers, lifecycle: Lifecycle) -> AsyncIterator[None]:
     """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
     if settings.grpc_port is None:
         yield
@@ -62,7 +63,7 @@ async def grpc(app: FastAPI, settings: Settings, answers: Answers) -> AsyncItera
         raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
     admits = partial(admit, app.state.keyring)
     gateway = Gateway(app, admits, app.state.in_flight, answers, settings.request_timeout_ms / 1000)
-    async with serving(gateway, settings, settings.grpc_port) as app.state.grpc_port:
+    async with serving(gateway, settings, settings.grpc_port, lifecycle) as app.state.grpc_port:
         yield
 
 

@@ -9,15 +9,18 @@ from uuid import uuid4
 import orjson
 
 from goodcert.serve import timestamp
+from goodcert.serve.telemetry.journal import traceparent
 
 
 class Event(NamedTuple):
-    """id: the `webhook-id`, the same in every attempt. raised_at: in the form of `timestamp`. payload: JSON."""
+    """id: the `webhook-id`, the same in every attempt. raised_at: in the form of `timestamp`. payload: JSON.
+    traceparent: the span of the request that raised it, None where none was made."""
 
     id: str
     trigger: str
     raised_at: str
     payload: bytes
+    traceparent: str | None
 
 
 def event(kind: str, trigger: str, told: Mapping[str, Any], image: bytes | None) -> Event:
@@ -27,4 +30,4 @@ def event(kind: str, trigger: str, told: Mapping[str, Any], image: bytes | None)
     if image is not None:
         data["image"] = b64encode(image).decode()
     payload = orjson.dumps({"type": kind, "timestamp": raised_at, "data": data})
-    return Event(f"msg_{uuid4().hex}", trigger, raised_at, payload)
+    return Event(f"msg_{uuid4().hex}", trigger, raised_at, payload, traceparent.get() or None)

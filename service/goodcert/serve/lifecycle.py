@@ -3,6 +3,7 @@
 serving -> leaving (readiness says 503, requests are still taken) -> refusing (new requests are answered 503)
 """
 
+import math
 from enum import IntEnum
 
 
@@ -15,11 +16,13 @@ class Phase(IntEnum):
 
 
 class Lifecycle:
-    """One per process; on the event loop only, so it needs no lock. in_flight: requests without an answer yet."""
+    """One per process; on the event loop only, so it needs no lock. in_flight: requests without an answer yet.
+    ends: when they are broken off, a time of the loop's clock, infinite while the process is not told to end."""
 
     def __init__(self) -> None:
         self.phase = Phase.SERVING
         self.in_flight = 0
+        self.ends = math.inf
 
     @property
     def stopping(self) -> bool:

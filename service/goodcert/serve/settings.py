@@ -206,7 +206,8 @@ class Settings(BaseSettings):
     grace_ms: int = Field(
         15_000,
         ge=1,
-        description="Most milliseconds from the signal to end to the end; what is unanswered then is broken off.",
+        description="Milliseconds from the signal to end after which what is unanswered, over HTTP or gRPC, is "
+        "broken off with 503 `shutting_down`; only the batch that the engine runs is still finished then.",
     )
     log_format: Literal["text", "json"] = Field("text", description="How lines of the log are written.")
     access_log: bool = Field(False, description="Whether every request gets a line in the log.")

@@ -1,6 +1,7 @@
 """The protocol over gRPC, as the stock client of Triton speaks it."""
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -58,6 +59,25 @@ def refused(code, text="."):
         yield
     assert told.value.status() == f"StatusCode.{code}"
     assert told.value.message()
+
+
+@pytest.fixture
+def busy(served, png):
+    """A service whose engine is at an image of somebody else until its gate is opened, and a client."""
+    service, client, _ = served
+    service.engines[0].gate.clear()
+    with ThreadPoolExecutor(1) as callers:
+        first = callers.submit(service.certify, png)
+        assert service.engines[0].entered.wait(30)
+        yield service, client
+        service.engines[0].gate.set()
+        assert first.result(30).status_code == 200
+
+
+def counted(service):
+    """The statuses of requests for certificates that are over, with their numbers."""
+    samples = [sample for metric in service.registry.collect() for sample in metric.samples]
+    return {s.labels["code"]: s.value for s in samples if s.name == "goodcert_requests_total"}
 
 
 class TestDescriptions:
@@ -206,6 +226,28 @@ class TestInference:
                 client.infer("tiny", [tensor(floats, "FP32")], timeout=20_000)
         finally:
             service.engines[0].gate.set()
+
+    def test_a_caller_that_hangs_up_leaves_the_queue_and_is_no_fault_of_ours(self, busy, floats):
+        service, client = busy
+        call = client.async_infer("tiny", [tensor(floats, "FP32")], lambda **_: None)
+        while service.metric("goodcert_queue_items", model="tiny") != len(floats):
+            pass  # they are on their way
+        call.cancel()
+        while not counted(service):
+            pass
+        assert counted(service) == {"499": 1}
+        assert service.metric("goodcert_rejections_total", code="caller_gone") == 1
+        assert service.metric("goodcert_queue_items", model="tiny") == 0
+        service.engines[0].gate.set()
+        assert client.infer("tiny", [tensor(floats, "FP32")])
+        assert service.engines[0].batches == [1, len(floats)]
+
+    def test_nor_is_one_that_waits_no_longer(self, busy, floats):
+        service, client = busy
+        while not counted(service):
+            with refused("DEADLINE_EXCEEDED"):
+                client.infer("tiny", [tensor(floats, "FP32")], client_timeout=0.15)
+        assert set(counted(service)) == {"499"}
 
     def test_an_engine_that_fails_is_told_without_its_text(self, served, floats):
         service, client, _ = served

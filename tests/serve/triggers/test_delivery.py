@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from goodcert.serve.event import event
@@ -13,6 +14,7 @@ from goodcert.serve.ledger.database import connect, migrate
 from goodcert.serve.ledger.outbox import End, Outbox, put
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.writer import Writer
+from goodcert.serve.telemetry.journal import traceparent
 from goodcert.serve.telemetry.metrics import Metrics
 from goodcert.serve.triggers.delivery import LONGEST_WAIT, Courier, Policy
 from goodcert.serve.triggers.target import Answer, DeliveryFailed
@@ -133,6 +135,34 @@ def test_a_webhook_is_signed_so_that_the_library_verifies_it_at_every_attempt(ou
     for _, payload, headers in receiver.got:
         for secret in (SECRET, OTHER):
             Webhook(secret).verify(payload, headers)
+
+
+def test_every_attempt_names_the_span_of_the_request_that_raised_it(outbox, raise_events, clock):
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    token = traceparent.set(parent)
+    raise_events(1)
+    traceparent.reset(token)
+    receiver = Receiver(500)
+    office = Office(outbox, receiver, clock)
+    office.round()
+    clock.turn(seconds=6)
+    office.round()
+    assert [headers["traceparent"] for _, _, headers in receiver.got] == [parent] * 2
+
+
+def test_a_letter_from_before_the_service_kept_spans_is_delivered_without_one(url, raise_events, clock):
+    writes = connect(url, writes=True)
+    migrate(writes)
+    ids = raise_events(1)
+    with writes.begin() as connection:  # as it was
+        connection.execute(text("ALTER TABLE outbox DROP COLUMN traceparent"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    migrate(writes)
+    receiver, outbox = Receiver(), Outbox(writes, connect(url))
+    Office(outbox, receiver, clock).round()
+    outbox.close()
+    assert receiver.ids == ids
+    assert "traceparent" not in receiver.got[0][2]
 
 
 def test_a_receiver_that_is_down_for_a_minute_gets_everything_once_it_is_back_under_the_same_ids(

@@ -2,9 +2,10 @@
 
 An id that the caller sent in X-Request-Id is kept if it is sane; it is in every line of the log about the
 request and in the answer. Whatever goes wrong unforeseen behind here becomes a problem document and a line in
-the log.
+the log; so does, without the line, to be cut off before the answer.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import MutableMapping
@@ -15,7 +16,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from goodcert.serve.errors import ShuttingDown
+from goodcert.serve.errors import CallerGone, ServeError, ShuttingDown
 from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers
 from goodcert.serve.telemetry.journal import request_id
@@ -77,10 +78,18 @@ class Front:
             return
         try:
             await self._app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            if not exchange.status:
+                await self._answers.response(self._cut_off())(scope, receive, exchange.send)
+            raise
         except Exception as error:  # whatever it is, the caller gets a problem and the log its places
             log.exception("a request failed")
             if not exchange.status:
                 await self._answers.response(error)(scope, receive, exchange.send)
+
+    def _cut_off(self) -> ServeError:
+        """Why a request was cancelled: a gRPC caller hung up, or the process must end and waits no longer."""
+        return ShuttingDown() if self._lifecycle.refusing else CallerGone()
 
     def _identity(self, scope: Scope) -> bytes:
         for name, value in scope["headers"]:

@@ -36,6 +36,7 @@ class Letter(NamedTuple):
 
     id: str
     payload: bytes
+    traceparent: str | None
     attempt: int
 
 
@@ -80,13 +81,14 @@ class Outbox:
 
     def take(self, trigger: str, now: datetime, lease: timedelta, most: int) -> list[Letter]:
         """Letters of a trigger that are due, the longest first; they are due again after `lease`."""
-        due = select(_c.id, _c.payload, _c.attempts).where(_open(trigger), _c.due_at <= text_of(now))
+        wanted = select(_c.id, _c.payload, _c.traceparent, _c.attempts)
+        due = wanted.where(_open(trigger), _c.due_at <= text_of(now))
         with self._writes.begin() as connection:
             rows = connection.execute(due.order_by(_c.due_at).limit(most).with_for_update(skip_locked=True)).all()
             if rows:
                 taken = update(outbox).where(_c.id.in_([row.id for row in rows]))
                 connection.execute(taken.values(due_at=text_of(now + lease), attempts=_c.attempts + 1))
-        return [Letter(row.id, row.payload, row.attempts + 1) for row in rows]
+        return [Letter(row.id, row.payload, row.traceparent, row.attempts + 1) for row in rows]
 
     def settle(self, ends: Iterable[End]) -> None:
         """What was received is forgotten, whoever holds it by now; what somebody else took meanwhile is theirs."""

@@ -64,10 +64,11 @@ outbox = Table(
     Column("due_at", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("reason", Text),
+    Column("traceparent", Text),
     Index("outbox_due", "trigger", "reason", "due_at"),
 )
 """What triggers raised, until it is received. attempts: those that were begun. reason: why a letter is dead, null
-while it is not."""
+while it is not. traceparent: the span of the request that raised it, null where none was made."""
 
 disabled = Table(
     "disabled",

@@ -2,8 +2,8 @@
 
 To be told to end (SIGTERM, or Ctrl-C) takes these steps: readiness says 503; for `drain_ms` requests are taken as
 before, so that balancers can look away; then new requests are answered 503 with `Connection: close` until
-every one taken before has its answer; then the port and idle connections are closed. `grace_ms` limits the
-whole; what is not answered by then is broken off.
+every one taken before has its answer; then the port and idle connections are closed, and gRPC ends. `grace_ms`
+limits the whole; what is not answered by then is broken off, with 503 too.
 """
 
 import asyncio
@@ -104,9 +104,10 @@ class Server(uvicorn.Server):
         log.info("ready: requests are taken")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        ends = asyncio.get_running_loop().time() + self._grace_seconds
-        await self._drain(ends)
-        left = ends - asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        self._lifecycle.ends = clock() + self._grace_seconds
+        await self._drain(self._lifecycle.ends)
+        left = self._lifecycle.ends - clock()
         self.config.timeout_graceful_shutdown = max(left, 0)  # type: ignore[assignment]  # it takes fractions
         await super().shutdown(sockets)
 

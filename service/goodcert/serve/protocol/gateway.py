@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message
 from goodcert.serve import threads
 from goodcert.serve.access.in_flight import BytesInFlight
 from goodcert.serve.errors import BadInference, BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
+from goodcert.serve.lifecycle import Lifecycle
 from goodcert.serve.problems import Answers, headers_of
 from goodcert.serve.protocol.messages import SERVICE, calls
 from goodcert.serve.protocol.requests import HEADER_LENGTH
@@ -123,8 +124,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncIterator[int]:
-    """Serve gRPC on the address of the settings; gives the port. At the end, what has begun is answered."""
+async def serving(gateway: Gateway, settings: Settings, port: int, lifecycle: Lifecycle) -> AsyncIterator[int]:
+    """Serve gRPC on the address of the settings; gives the port. At the end, what has begun is answered, unless
+    that takes longer than the process may."""
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body_bytes),
@@ -142,7 +144,8 @@ async def serving(gateway: Gateway, settings: Settings, port: int) -> AsyncItera
     try:
         yield bound
     finally:
-        await server.stop(settings.request_timeout_ms / 1000)
+        left = max(lifecycle.ends - asyncio.get_running_loop().time(), 0)
+        await server.stop(min(left, settings.grace_ms / 1000))
 
 
 def bind(server: Any, settings: Settings, port: int) -> int:

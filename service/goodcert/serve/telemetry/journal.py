@@ -18,8 +18,8 @@ Format = Literal["text", "json"]
 
 # The request that is being answered, "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-# Its trace, "" where none is made.
-trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+# Its span, as W3C Trace Context writes it (version-trace-span-flags), "" where none is made.
+traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
 _MOST_PLACES = 12
 
@@ -67,8 +67,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     fields = dict(getattr(record, "fields", {}))
     if request := request_id.get():
         fields["request_id"] = request
-    if trace := trace_id.get():
-        fields["trace_id"] = trace
+    if parent := traceparent.get():
+        fields["trace_id"] = parent.split("-")[1]
     if record.exc_info and record.exc_info[0]:
         fields |= {"error": record.exc_info[0].__name__, "at": _places(record.exc_info[2])}
     return fields

@@ -169,10 +169,18 @@ class Metrics:
         self.model_ready = self._many(
             Gauge,
             "goodcert_model_ready",
-            "1 while the model serves, 0 once it was unsound in any process, or is no longer there.",
+            "1 while the model serves in every process, 0 once it was unsound in any, or is no longer there.",
             "model",
             "version",
             multiprocess_mode="livemin",
+        )
+        self.model_unsound = self._many(
+            Gauge,
+            "goodcert_model_unsound",
+            "1 while the model is out of service in any process because it contradicted itself. Any is an alarm.",
+            "model",
+            "version",
+            multiprocess_mode="livemax",
         )
         self.models_refused = self._one(
             Gauge,

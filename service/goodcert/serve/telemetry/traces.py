@@ -86,9 +86,11 @@ def _callers(scope: Scope) -> Context:
 
 
 def _note(span: trace.Span) -> None:
-    """Let the queue and the log know what they belong to; both are forgotten with the task of the request."""
+    """Let the queue, the log and webhooks know what they belong to; forgotten with the task of the request."""
     batching.note.set(get_current())
-    journal.trace_id.set(trace.format_trace_id(span.get_span_context().trace_id))
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    journal.traceparent.set(carrier.get("traceparent", ""))
     span.set_attribute("goodcert.request_id", journal.request_id.get())
 
 

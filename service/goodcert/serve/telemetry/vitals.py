@@ -58,9 +58,11 @@ class Vitals:
         for labels in self._served - served.keys():
             self._metrics.model_info[labels].set(0)
             self._metrics.model_ready[labels[:2]].set(0)
+            self._metrics.model_unsound[labels[:2]].set(0)
         for labels, sound in served.items():
             self._metrics.model_info[labels].set(1)
             self._metrics.model_ready[labels[:2]].set(sound)
+            self._metrics.model_unsound[labels[:2]].set(not sound)
         self._served |= served.keys()
 
     def _show_queues(self, models: list[ServedModel]) -> None:

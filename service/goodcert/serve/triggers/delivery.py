@@ -167,12 +167,14 @@ class Courier:
         """Signed anew for each attempt: receivers refuse what is older than some minutes."""
         now = self._now()
         text = letter.payload.decode()
+        trace = {"traceparent": letter.traceparent} if letter.traceparent else {}
         return {
             "content-type": "application/json",
             "user-agent": "goodcert",
             "webhook-id": letter.id,
             "webhook-timestamp": str(int(now.timestamp())),
             "webhook-signature": " ".join(signer.sign(letter.id, now, text) for signer in self._signers),
+            **trace,
         }
 
     def _answered(self, letter: Letter, answer: Answer) -> End:
