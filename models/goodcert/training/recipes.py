@@ -205,6 +205,10 @@ _CIFAR = Recipe(
 
 _FROM_PLAIN = {"balls": {"base": "plain"}}
 
+# From the published code, too. Its kappa for GOOD ramps over 300 epochs as if it had begun two before the first,
+# so that outliers count from the start. Its weight decay of 0.005, for Adam, is divided by the batch as above; its
+# learning rates are as they are there, since the steps of Adam do not depend on the scale of the losses. Not from
+# there, but our choice: discriminators, which are of a later paper, have the schedule of the balls.
 _BALLS: Mapping[str, Any] = {
     "learning_rate": 1e-4, "epochs": 900, "decay_at": _epochs(900, 450, 750, 850),
     "kappa_ramp": _epochs(900, -2, 298), "epsilon_ramp": _epochs(900, 4, 204),
