@@ -183,6 +183,7 @@ SAYINGS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a label that is no text": (lambda: _saying(labels='["a", "b", 3]'), "labels"),
     "half a surrogate in a label": (lambda: _saying(labels=r'["a", "b", "\ud800"]'), "labels.*Unicode"),
     "a label of a megabyte": (lambda: _saying(labels=json.dumps(["a", "b", "c" * 2**20])), "labels.*characters"),
+    "a head on a plain classifier": (lambda: _saying(head="y"), "head.*none"),
     "the size of another input": (lambda: _saying(height="5"), r"metadata.*\(1, 5, 4\)"),
     "no height at all": (lambda: _saying(height="0"), "size"),
     "a height of 400 digits": (lambda: _saying(height="9" * 400), "height"),

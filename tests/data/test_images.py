@@ -99,3 +99,14 @@ def test_autoaugment_changes_images_within_their_range_as_its_generator_says(pol
     assert not torch.equal(first, images)
     assert ((first >= 0) & (first <= 1)).all()
     assert first.shape == images.shape
+
+
+def test_autoaugment_draws_a_pair_of_operations_for_every_image() -> None:
+    invert = ("invert", 1.0, None)
+    images = torch.full((200, 3, 8, 8), 0.25)
+    policy = [[invert], [invert, invert]]  # one turns an image around, the other there and back
+    augmented = auto_augment(images, policy, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    inverted = torch.isclose(augmented, torch.tensor(0.75)).all(dim=(1, 2, 3))
+    kept = torch.isclose(augmented, images).all(dim=(1, 2, 3))
+    assert (inverted ^ kept).all()
+    assert 70 < inverted.sum() < 130

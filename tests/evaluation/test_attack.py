@@ -25,8 +25,12 @@ def images() -> NDArray[np.uint8]:
     return images
 
 
-def test_the_full_setting_is_the_papers_and_the_short_one_a_tenth() -> None:
+def test_the_full_setting_is_the_papers_and_the_short_one_takes_a_sixtieth_of_its_steps() -> None:
     assert {"full": Budget(1000, 500, 5), "short": Budget(200, 100, 2)} == BUDGETS
+    full, short = (
+        budget.points * budget.steps * budget.restarts for budget in (BUDGETS["full"], BUDGETS["short"])
+    )
+    assert full / short == 62.5
 
 
 def test_the_inner_box_lies_in_the_real_ball_and_holds_the_image(images: NDArray[np.uint8]) -> None:

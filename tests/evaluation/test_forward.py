@@ -1,10 +1,14 @@
 """The function that gradients climb is the model, for common layers and for others."""
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 
+from goodcert import zoo
 from goodcert.bounds.reader import read_graph
+from goodcert.evaluation.attack import log_odds
 from goodcert.evaluation.forward import forward
 from graphs import classifier, onnx_model, run_onnx
 
@@ -42,3 +46,28 @@ def test_its_gradient_is_that_of_small_differences(model: object) -> None:
     with torch.no_grad():
         rise = (function(x + step) - function(x - step))[0, 0] / 2
     assert float(rise) == pytest.approx(float(1e-2 * gradient.norm()), rel=0.05)
+
+
+def zeros() -> torch.Tensor:
+    """Digits 0 of three shapes, and one so faint that it is taken for no digit: (4, 1, 28, 28)."""
+    down, right = torch.meshgrid(torch.arange(28) - 13.5, torch.arange(28) - 13.5, indexing="ij")
+
+    def ring(width: float, height: float) -> torch.Tensor:
+        return (2 - width * (torch.hypot(right / width, down / height) - 1).abs()).clamp(0, 1)
+
+    return torch.stack([ring(5, 8), ring(6, 9), ring(4, 8), 0.6 * ring(5, 8)])[:, None]
+
+
+def test_no_gradient_is_masked_behind_the_head_of_a_joint_model() -> None:
+    path = zoo.folder() / "mnist-prood/1/model.onnx"
+    logits = forward(read_graph(onnx.load(path)))
+    images = zeros().requires_grad_()
+    found = logits(images)
+    served = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (expected,) = served.run(None, {served.get_inputs()[0].name: zeros().numpy()})
+    np.testing.assert_allclose(found.detach(), expected, rtol=0, atol=1e-5)
+    confidence = found.softmax(dim=1).amax(dim=1)
+    assert confidence[:3].min() > 0.9
+    assert confidence[3] < 0.11
+    (gradient,) = torch.autograd.grad(log_odds(found).sum(), images)
+    assert (gradient != 0).all()

@@ -53,6 +53,7 @@ class FakeEngine:
     sabotage: Callable[[Certificates], Certificates] | None = None
     fail: bool = False
     methods: tuple[str, ...] = ("ibp", "crown")
+    heads: frozenset[str] = frozenset()
     slack: float = 0.0
     crown_gate: threading.Event = field(default_factory=threading.Event)
     crown_entered: threading.Event = field(default_factory=threading.Event)

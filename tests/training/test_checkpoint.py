@@ -1,6 +1,7 @@
 """Checkpoints hold everything, execute nothing, and are whole whatever happens."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from goodcert.training import checkpoint
 from goodcert.training.datasets import Datasets
@@ -20,7 +22,8 @@ from goodcert.training.recipes import Recipe
 
 CPU = torch.device("cpu")
 
-# In a process of its own, which kills itself when it asks for the labels of its fifth step, in the second epoch.
+# In a process of its own, which kills itself when it asks for the labels of its fifth step, the second of three in
+# the second epoch.
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -38,22 +41,40 @@ class Deadly:
         return getattr(self.data, name)
 
 torch.set_num_threads(int(sys.argv[2]))  # on which bits depend
-train(tiny_recipe(), Deadly(), Path(sys.argv[1]), torch.device("cpu"))
+train(tiny_recipe(), Deadly(), Path(sys.argv[1]), torch.device("cpu"), seconds=float(sys.argv[3]))
 """
 
 
+@pytest.mark.parametrize(("seconds", "left"), [("3600", 0), ("0", 10)])
 def test_a_killed_process_goes_on_to_the_same_bits_and_the_same_log(
-    recipe: Recipe, data: Datasets, tmp_path: Path
+    recipe: Recipe, data: Datasets, tmp_path: Path, seconds: str, left: int
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, tmp_path / "cut", str(torch.get_num_threads())]
+    command = [sys.executable, "-c", KILLED, tmp_path / "cut", str(torch.get_num_threads()), seconds]
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert checkpoint.read(tmp_path / "cut")[0]["epoch"] == 1
+    facts, tensors = checkpoint.read(tmp_path / "cut")
+    assert (facts["epoch"], len(tensors["left"])) == (1, left)
     for folder in ("cut", "whole"):
         train(recipe, data, tmp_path / folder, CPU)
     for name in (checkpoint.NAME, "log.csv"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_checkpoint_from_before_they_were_written_within_epochs_still_goes_on(
+    recipe: Recipe, data: Datasets, tmp_path: Path
+) -> None:
+    one = replace(recipe, epochs=1, decay_at=(), kappa_ramp=(0.0, 0.0), epsilon_ramp=(0.0, 0.0))
+    two = replace(one, epochs=2)
+    train(one, data, tmp_path / "old", CPU)
+    facts, tensors = checkpoint.read(tmp_path / "old")
+    del facts["sums"], tensors["left"]
+    facts["recipe"]["epochs"] = 2
+    save_file(tensors, tmp_path / "old" / checkpoint.NAME, {"run": json.dumps(facts)})
+    for folder in ("old", "whole"):
+        train(two, data, tmp_path / folder, CPU)
+    for name in (checkpoint.NAME, "log.csv"):
+        assert (tmp_path / "old" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -87,7 +108,7 @@ def test_a_checkpoint_is_tensors_and_json(recipe: Recipe, data: Datasets, tmp_pa
     assert recipe.recorded_as(facts["recipe"])
     assert facts["epoch"] == 2
     assert [row["epoch"] for row in facts["log"]] == [1, 2]
-    assert {name.split(".")[0] for name in tensors} == {"net", "optimizer", "generator"}
+    assert {name.split(".")[0] for name in tensors} == {"net", "optimizer", "generator", "left"}
     with safe_open(tmp_path / checkpoint.NAME, framework="pt") as file:
         assert file.metadata().keys() == {"run"}
 

@@ -13,9 +13,10 @@ from torch import nn
 from goodcert.bounds.ball import around
 from goodcert.bounds.classifier import MarginModule
 from goodcert.bounds.sequential import graph_of
+from goodcert.training import checkpoint
 from goodcert.training.datasets import Datasets, split
 from goodcert.training.loop import train
-from goodcert.training.methods import ball_margins
+from goodcert.training.methods import METHODS, Batch, Terms, ball_margins
 from goodcert.training.recipes import Recipe
 
 CPU = torch.device("cpu")
@@ -52,10 +53,11 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     ("field", "times"),
     [("labels", 1), ("labels", 3), ("labels", 5), ("validation", 0), ("outside_validation", 0), ("validation", 1)],
 )
+@pytest.mark.parametrize("seconds", [0, 3600])
 def test_a_run_that_was_interrupted_ends_in_the_same_network_to_the_bit(
-    recipe: Recipe, data: Datasets, tmp_path: Path, field: str, times: int
+    recipe: Recipe, data: Datasets, tmp_path: Path, field: str, times: int, seconds: float
 ) -> None:
-    assert_same_after_a_power_cut(recipe, data, tmp_path, field, times)
+    assert_same_after_a_power_cut(recipe, data, tmp_path, field, times, seconds)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -75,12 +77,41 @@ def test_so_does_every_way_to_train(
     assert_same_after_a_power_cut(replace(recipe, **changes), data, tmp_path, "labels", 4)
 
 
-def test_so_does_autoaugment(recipe: Recipe, tmp_path: Path) -> None:
-    colourful = replace(recipe, color="rgb", auto_augment=True, augment_policy="svhn")
+def colourful(recipe: Recipe) -> tuple[Recipe, Datasets]:
+    """With AutoAugment. All outliers are white."""
+    recipe = replace(recipe, color="rgb", auto_augment=True, augment_policy="svhn")
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (22, 8, 8, 3), dtype=np.uint8)
-    data = split(colourful, images, random.integers(0, 3, 22), images)
-    assert_same_after_a_power_cut(colourful, data, tmp_path, "labels", 5)
+    return recipe, split(recipe, images, random.integers(0, 3, 22), np.full_like(images, 255))
+
+
+def test_so_does_autoaugment(recipe: Recipe, tmp_path: Path) -> None:
+    assert_same_after_a_power_cut(*colourful(recipe), tmp_path, "labels", 5)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Batch, Terms]]:
+    """What the steps of GOOD_80 are given, and what they make of it, as they come."""
+    method, seen = METHODS["GOOD_80"], list[tuple[Batch, Terms]]()
+
+    def terms(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
+        made = method.terms(net, batch, epsilon, recipe)
+        if torch.is_grad_enabled():  # which it is not in validation
+            seen.append((batch, made))
+        return made
+
+    monkeypatch.setitem(METHODS, "GOOD_80", replace(method, terms=terms))  # type: ignore[arg-type]
+    return seen
+
+
+@pytest.mark.parametrize("auto_augment", [True, False])
+def test_autoaugment_is_for_outliers_too(
+    recipe: Recipe, steps: list[tuple[Batch, Terms]], tmp_path: Path, auto_augment: bool
+) -> None:
+    recipe, data = colourful(recipe)
+    train(replace(recipe, auto_augment=auto_augment), data, tmp_path, CPU)
+    white = torch.cat([(batch.outside == 1).all(dim=(1, 2, 3)) for batch, _ in steps])
+    assert bool(white.all()) is not auto_augment
 
 
 @pytest.mark.parametrize("method", ["ACET", "CCU", "GOOD_80", "ProoD"])
@@ -96,12 +127,26 @@ def test_every_device_trains_and_goes_on(
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def assert_same_after_a_power_cut(recipe: Recipe, data: Datasets, folder: Path, field: str, times: int) -> None:
-    expected = train(recipe, data, folder / "whole", CPU)
+def assert_same_after_a_power_cut(
+    recipe: Recipe, data: Datasets, folder: Path, field: str, times: int, seconds: float = 0
+) -> None:
+    """With a checkpoint after every step, unless they are to be `seconds` apart."""
+    expected, cut = train(recipe, data, folder / "whole", CPU), PowerCut(data, field, times)
     with pytest.raises(PowerCutError):
-        train(recipe, PowerCut(data, field, times), folder / "cut", CPU)  # type: ignore[arg-type]
+        train(recipe, cut, folder / "cut", CPU, seconds=seconds)  # type: ignore[arg-type]
     assert same(train(recipe, data, folder / "cut", CPU), expected)
     assert (folder / "cut" / "log.csv").read_bytes() == (folder / "whole" / "log.csv").read_bytes()
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0, 0), (3600, 1)])
+def test_it_goes_on_at_the_step_after_its_last_checkpoint(
+    recipe: Recipe, data: Datasets, tmp_path: Path, seconds: float, again: int
+) -> None:
+    with pytest.raises(PowerCutError):  # in its fifth step of six, the second one of an epoch
+        train(recipe, PowerCut(data, "labels", 4), tmp_path, CPU, seconds=seconds)  # type: ignore[arg-type]
+    with pytest.raises(PowerCutError):
+        train(recipe, PowerCut(data, "labels", 1 + again), tmp_path, CPU, seconds=3600)  # type: ignore[arg-type]
+    train(recipe, PowerCut(data, "labels", 2 + again), tmp_path, CPU)  # type: ignore[arg-type]
 
 
 def test_the_seed_decides_the_run_and_nothing_outside_it(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
@@ -133,6 +178,29 @@ def test_the_log_has_a_line_for_every_epoch_and_the_schedules_reach_their_ends(
     assert [float(rows[1][name]) for name in ("kappa", "epsilon")] == [0.3, 0.1]
     assert float(rows[0]["learning_rate"]) == recipe.learning_rate
     assert float(rows[1]["learning_rate"]) == pytest.approx(recipe.learning_rate * 0.2)
+
+
+def test_the_log_has_the_means_of_the_losses_over_the_epoch(
+    recipe: Recipe, data: Datasets, steps: list[tuple[Batch, Terms]], tmp_path: Path
+) -> None:
+    train(recipe, data, tmp_path, CPU)
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("inside", "outside"):
+        losses = torch.stack([getattr(terms, name).detach().mean() for _, terms in steps]).reshape(2, 3)
+        logged = [float(row[name.removesuffix("side") + "_loss"]) for row in rows]
+        assert logged == pytest.approx(losses.mean(dim=1).tolist())
+
+
+def test_sgd_has_nesterov_momentum(recipe: Recipe, data: Datasets, tmp_path: Path) -> None:
+    # The momentum of the first step is its gradient, of which Nesterov's goes 1 + 0.9 times as far.
+    one = replace(recipe, optimizer="sgd", weight_decay=0.1, epochs=1, batch=17, decay_at=())
+    still = train(replace(one, learning_rate=0.0), data, tmp_path / "still", CPU)
+    moved = train(replace(one, learning_rate=0.5), data, tmp_path / "moved", CPU)
+    _, tensors = checkpoint.read(tmp_path / "moved")
+    for index, (before, after) in enumerate(zip(weights(still), weights(moved), strict=True)):
+        gradient = tensors[f"optimizer.{index}.momentum_buffer"]
+        torch.testing.assert_close(before - after, 0.5 * 1.9 * gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_the_bar_shows_losses_schedules_and_the_last_validation(

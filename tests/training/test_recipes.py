@@ -64,6 +64,13 @@ def test_full_mnist_has_the_papers_schedule() -> None:
     assert at(acet, acet.kappa_ramp) == [2, 2]
     assert at(acet, acet.epsilon_ramp) == [6, 6]
     assert not good.clip_ball
+    discriminator = RECIPES["full/mnist/prood"]  # with our own choice of a schedule, that of the balls
+    assert (discriminator.base, discriminator.kappa) == ("full/mnist/plain", 1.0)
+    assert (discriminator.kappa_ramp, discriminator.epsilon_ramp) == (good.kappa_ramp, good.epsilon_ramp)
+
+
+def test_every_full_recipe_divides_its_learning_rate_by_five() -> None:
+    assert {recipe.decay_factor for name, recipe in RECIPES.items() if name.startswith("full/")} == {0.2}
 
 
 @pytest.mark.parametrize(("data", "epsilon", "rate"), [("cifar10", "0.01", 0.1), ("svhn", "0.03", 0.01)])
@@ -78,6 +85,18 @@ def test_full_colour_recipes_have_the_papers_schedule(data: str, epsilon: str, r
     assert at(good, good.kappa_ramp) == [-2, 298]
     assert at(good, good.epsilon_ramp) == [4, 204]
     assert good.epsilon == epsilon
+    assert all(recipe.weight_decay * 128 == pytest.approx(0.005) for recipe in FAMILIES[f"full/{data}"])
+
+
+@pytest.mark.parametrize("data", ["cifar10", "svhn"])
+def test_full_colour_attacks_and_discriminators_have_their_schedules(data: str) -> None:
+    acet, good, discriminator = (RECIPES[f"full/{data}/{row}"] for row in ("acet", "good100", "prood"))
+    assert (acet.epochs, acet.attack_steps, acet.optimizer, acet.base) == (420, 40, "adam", "")
+    assert at(acet, acet.kappa_ramp) == [2, 2]
+    assert at(acet, acet.epsilon_ramp) == [6, 6]
+    assert (discriminator.base, discriminator.epochs, discriminator.kappa) == (f"full/{data}/plain", 900, 1.0)
+    same = ("learning_rate", "decay_at", "kappa_ramp", "epsilon_ramp")
+    assert all(getattr(discriminator, field) == getattr(good, field) for field in same)
 
 
 def test_a_recipe_knows_its_record_also_one_from_before_a_setting_came() -> None:

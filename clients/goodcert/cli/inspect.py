@@ -52,7 +52,7 @@ def _metadata(path: Path, compiled: engine.Engine) -> str:
     """What the file, or the sidecar beside it, says; without either, a sidecar to start from."""
     try:
         metadata = artifact.read(path).metadata
-        require_agreement(metadata, compiled.input_shape, compiled.classes)
+        require_agreement(metadata, compiled.input_shape, compiled.classes, compiled.heads)
     except (artifact.ArtifactError, engine.EngineError) as error:
         start = sidecar.start(compiled.input_shape, compiled.classes)
         return (

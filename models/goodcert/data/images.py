@@ -62,10 +62,15 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def auto_augment(images: Tensor, policy: str, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, H, W) in [0, 1] after AutoAugment (Cubuk et al., CVPR 2019), each by a random pair of
-    operations from the policy learnt on `cifar10`, `svhn` or `imagenet`."""
+    """Images (N, 3, H, W) in [0, 1] after AutoAugment (Cubuk et al., CVPR 2019), each by a pair of operations
+    drawn for it alone from the policy learnt on `cifar10`, `svhn` or `imagenet`."""
     from kornia.augmentation.auto import AutoAugment  # of the training extra, and slow to import
 
-    with torch.random.fork_rng():  # kornia draws from the global generator
+    pairs = list(AutoAugment(policy).children())  # called as a whole it draws one pair for all images
+    drawn = torch.randint(len(pairs), (len(images),), generator=generator)
+    augmented = images.clone()
+    with torch.random.fork_rng(), torch.no_grad():  # kornia draws from the global generator
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return torch.as_tensor(AutoAugment(policy)(images)).clamp(0, 1)
+        for number in sorted(set(drawn.tolist())):
+            augmented[drawn == number] = pairs[number](images[drawn == number])
+    return augmented.clamp(0, 1)

@@ -20,6 +20,7 @@ from goodcert.bounds.confidence import MAX_CLASSES
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
+from goodcert.bounds.joint import head
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT, FLOAT32
 from goodcert.engine import rows
@@ -33,36 +34,45 @@ MAX_ELEMENTS = 2**24
 class Classifier:
     """A graph that treats images (C, H, W) = `shape` one by one and gives each `classes` logits.
 
-    bounded: whether the proofs hold for every image; where they do not, every bound is 1.
+    bounded: whether the proofs hold for every image; where they do not, every bound is 1. heads: of a joint model,
+    what the log-odds that its bound comes from are called in the file; none for any other.
     """
 
     graph: Graph
     shape: tuple[int, int, int]
     classes: int
     bounded: bool
+    heads: frozenset[str]
 
 
 def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     """Raises EngineError for whatever cannot be bounded, and OSError for a file that cannot be read."""
-    graph = _read(model)
+    proto = model if isinstance(model, onnx.ModelProto) else _load(Path(model))
+    graph = _read(proto)
     shape, classes = _classifier(graph)
-    return Classifier(graph, shape, classes, _bounded(graph))
+    return Classifier(graph, shape, classes, _bounded(graph), _heads(proto, graph))
 
 
-def require_agreement(metadata: Metadata, shape: tuple[int, int, int], classes: int) -> None:
+def require_agreement(
+    metadata: Metadata, shape: tuple[int, int, int], classes: int, heads: frozenset[str]
+) -> None:
     """Raises EngineError unless what a file says about itself is what its graph does."""
     said, is_so = (metadata.input_shape, len(metadata.labels)), (tuple(shape), classes)
     if said != is_so:
         raise EngineError(f"the metadata gives input (C, H, W) and classes {said}, the graph has {is_so}")
+    if metadata.head and metadata.head not in heads:
+        raise EngineError(
+            f"the metadata gives the head {metadata.head!r}, the graph has {sorted(heads) or 'none'}"
+        )
     try:
         parse_epsilon(metadata.epsilon)
     except ValueError as error:
         raise EngineError(f"the metadata's epsilon: {error}") from error
 
 
-def _read(model: str | Path | onnx.ModelProto) -> Graph:
+def _read(model: onnx.ModelProto) -> Graph:
     try:
-        return peel_softmax(read_graph(model if isinstance(model, onnx.ModelProto) else _load(Path(model))))
+        return peel_softmax(read_graph(model))
     except Unsupported as error:
         raise EngineError(str(error)) from error
 
@@ -118,6 +128,16 @@ def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[s
         raise EngineError(f"the graph does not run on a batch of {batch} images: {error}") from error
     shapes = {name: tuple(x.lower.shape) for name, x in values.items()}
     return {name: size[1:] if size[:1] == (batch,) else None for name, size in shapes.items()}
+
+
+def _heads(model: onnx.ModelProto, graph: Graph) -> frozenset[str]:
+    """The name of the log-odds in the graph, and those behind an Identity, which a graph is read without."""
+    found = head(graph)
+    names = set(found.discriminator.outputs) if found else set()
+    for node in model.graph.node:
+        if node.op_type == "Identity" and names.intersection(node.input):
+            names.update(node.output)
+    return frozenset(names)
 
 
 def _bounded(graph: Graph) -> bool:

@@ -63,7 +63,7 @@ def _compile(model: str | Path | onnx.ModelProto, target: torch.device, threads:
         evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target, threads)
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
-    engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten)
+    engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten, classifier.heads)
     selfcheck.check(engine)
     return engine
 

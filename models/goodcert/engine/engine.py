@@ -37,7 +37,7 @@ class Engine:
 
     classes: K. input_shape: (C, H, W). device: where the bounds are computed, `cpu` or `cuda`.
     bit_identical: whether an image gets the same bits whatever its batch.
-    tighten: makes bounds of `crown`, or the reason why this model has none.
+    tighten: makes bounds of `crown`, or the reason why this model has none. heads: as of `admission.Classifier`.
     """
 
     def __init__(
@@ -48,12 +48,14 @@ class Engine:
         input_shape: tuple[int, int, int],
         device: str,
         tighten: Tighten | str = "made without it",
+        heads: frozenset[str] = frozenset(),
     ) -> None:
         self.logits = logits
         self.evaluate = evaluate
         self.classes = classes
         self.input_shape = input_shape
         self.device = device
+        self.heads = heads
         self.bit_identical = device == "cpu"
         self._tighten = tighten
 

@@ -98,7 +98,7 @@ def reason(model: bytes, sidecar: bytes | None, limits: Limits) -> str | None:
     try:
         artifact = parse(model, sidecar)
         classifier = admit(artifact.model)
-        require_agreement(artifact.metadata, classifier.shape, classifier.classes)
+        require_agreement(artifact.metadata, classifier.shape, classifier.classes, classifier.heads)
         _run(classifier)
     except (ArtifactError, EngineError) as error:
         return _without_allocators(str(error), limits)

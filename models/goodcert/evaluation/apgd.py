@@ -61,6 +61,10 @@ class _Climb:
     """The state of algorithm 1 for a batch of images, each with a step size of its own.
 
     The first step size is the width of the box: 2 epsilon, unless the ends of the pixel range cut it.
+
+    One thing is not as in the paper. Where the step size is halved, algorithm 1 goes back to the best point and
+    keeps the iterate before, so that its next momentum is the way between the two, which no step has taken and
+    which may lead anywhere. Here the best point is the iterate before, too: the next step has no momentum.
     """
 
     def __init__(self, objective: Objective, start: Tensor, lower: Tensor, upper: Tensor) -> None:
@@ -87,7 +91,7 @@ class _Climb:
         stuck = ~self._halved & (self.best.values <= self._best_before)
         self._halved = (self._rises < PROGRESS * steps) | stuck
         self._size = torch.where(self._halved, self._size / 2, self._size)
-        self._before = torch.where(_wide(self._halved), self.best.points, self._before)  # without momentum
+        self._before = torch.where(_wide(self._halved), self.best.points, self._before)
         self._here = self.best.or_else(self._here, self._halved)
         self._rises, self._best_before = torch.zeros_like(self._rises), self.best.values
 

@@ -17,13 +17,20 @@ NAME = "checkpoint.safetensors"
 
 @dataclass
 class Run:
-    """A training run between two epochs. log: a row an epoch."""
+    """A training run between two steps.
+
+    epoch: how many are finished. log: a row for each of these. left: int64 (N,), of the images of the epoch that
+    has begun those that are still to come, in order; none between two epochs. sums: of its losses, over the steps
+    that were taken.
+    """
 
     net: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     epoch: int = 0
     log: list[dict[str, float]] = field(default_factory=list)
+    left: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    sums: dict[str, float] = field(default_factory=dict)
 
 
 def save(run: Run, recipe: Mapping[str, Any], folder: Path) -> None:
@@ -31,8 +38,8 @@ def save(run: Run, recipe: Mapping[str, Any], folder: Path) -> None:
     tensors = {f"net.{name}": value for name, value in run.net.state_dict().items()}
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    tensors["generator"] = run.generator.get_state()
-    facts = {"recipe": recipe, "epoch": run.epoch, "log": run.log}
+    tensors |= {"generator": run.generator.get_state(), "left": run.left}
+    facts = {"recipe": recipe, "epoch": run.epoch, "log": run.log, "sums": run.sums}
     new = folder / f"{NAME}.new"
     save_file({name: value.contiguous() for name, value in tensors.items()}, new, {"run": json.dumps(facts)})
     _to_disk(new)
@@ -53,6 +60,8 @@ def resume(run: Run, folder: Path) -> None:
     )
     run.generator.set_state(tensors["generator"])
     run.epoch, run.log = facts["epoch"], facts["log"]
+    # Older checkpoints have neither of these: they were written between epochs alone.
+    run.left, run.sums = tensors.get("left", run.left), facts.get("sums", {})
 
 
 def recipe(folder: Path) -> dict[str, Any]:
@@ -62,7 +71,7 @@ def recipe(folder: Path) -> dict[str, Any]:
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(recipe, epoch and log; all tensors by name) of the checkpoint in `folder`."""
+    """(recipe, epoch, log and sums; all tensors by name) of the checkpoint in `folder`."""
     with safe_open(folder / NAME, framework="pt") as file:
         facts = json.loads(file.metadata()["run"])
         return facts, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping

@@ -5,6 +5,7 @@ import io
 import os
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,20 @@ from goodcert.training.schedules import decay, ramp
 
 
 def train(
-    recipe: Recipe, data: Datasets, folder: Path, device: torch.device, base: Path | None = None
+    recipe: Recipe,
+    data: Datasets,
+    folder: Path,
+    device: torch.device,
+    base: Path | None = None,
+    seconds: float = 60,
 ) -> nn.Module:
     """Train a network by `recipe`, going on from the last checkpoint in `folder` if there is one.
 
-    Writes `checkpoint.safetensors` after every epoch, and `log.csv` with one line an epoch. The same seed, device
-    and number of threads give the same network, interrupted or not. base: the folder of the run whose network
-    this one starts from.
+    Writes `checkpoint.safetensors` after every epoch, and within one after the first step that ends `seconds` or
+    more after the last time; and `log.csv` with one line an epoch: losses are means over it, the rest is of its
+    last step. On a CPU the same seed and number of threads give the same network to the bit, interrupted or not;
+    on another device nearly the same, where some sums have no fixed order. base: the folder of the run whose
+    network this one starts from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     run = _start(recipe, device)
@@ -36,9 +44,9 @@ def train(
     else:
         _fit(run.net, recipe, data, base)
     with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
-        for epoch in range(run.epoch, recipe.epochs):
-            measured = _epoch(run, recipe, data, epoch, device)
-            run.epoch = epoch + 1
+        while run.epoch < recipe.epochs:
+            measured = _epoch(run, recipe, data, device, folder, seconds)
+            run.epoch, run.sums = run.epoch + 1, {}
             run.log.append({"epoch": run.epoch, **measured, **_validate(run.net, recipe, data, device)})
             checkpoint.save(run, asdict(recipe), folder)
             _write_log(folder, run.log)
@@ -77,24 +85,40 @@ def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
             f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it"
         )
     checkpoint.resume(run, folder)
-    _write_log(folder, run.log)  # the power may have gone between checkpoint and log
+    if run.log:
+        _write_log(folder, run.log)  # the power may have gone between checkpoint and log
 
 
-def _epoch(run: Run, recipe: Recipe, data: Datasets, epoch: int, device: torch.device) -> dict[str, float]:
-    steps = len(data.inside) // recipe.batch
+def _epoch(
+    run: Run, recipe: Recipe, data: Datasets, device: torch.device, folder: Path, seconds: float
+) -> dict[str, float]:
+    """Take all steps of an epoch, or those that are left of it."""
+    steps, saved = len(data.inside) // recipe.batch, monotonic()
     if steps < 1:
         raise ValueError(f"got {len(data.inside)} images to train on, expected at least a batch of {recipe.batch}")
-    order = torch.randperm(len(data.inside), generator=run.generator)[: steps * recipe.batch]
+    if not len(run.left):
+        run.left = torch.randperm(len(data.inside), generator=run.generator)[: steps * recipe.batch]
+    title, done = f"{recipe.name}: epoch {run.epoch + 1}/{recipe.epochs}", steps - len(run.left) // recipe.batch
     measured: dict[str, float] = {}
-    title = f"{recipe.name}: epoch {epoch + 1}/{recipe.epochs}"
-    with tqdm(torch.split(order, recipe.batch), desc=title, leave=False) as batches:
-        for step, chosen in enumerate(batches):
-            progress = (epoch + step / steps) / recipe.epochs
+    with tqdm(range(done, steps), title, steps, initial=done, leave=False) as bar:
+        for step in bar:
+            chosen, run.left = run.left[: recipe.batch], run.left[recipe.batch :]
+            progress = (run.epoch + step / steps) / recipe.epochs
             measured = _step(run, recipe, _batch(run, recipe, data, chosen, device), progress)
+            measured |= _means(run, measured, step + 1)
             if step % 20 == 0:
                 shown = {name: f"{value:.3g}" for name, value in {**_last(run), **measured}.items()}
-                batches.set_postfix(shown)
+                bar.set_postfix(shown)
+            if len(run.left) and monotonic() - saved >= seconds:
+                checkpoint.save(run, asdict(recipe), folder)
+                saved = monotonic()
     return measured
+
+
+def _means(run: Run, measured: dict[str, float], steps: int) -> dict[str, float]:
+    """The losses over the `steps` steps of this epoch, of which `measured` is the last."""
+    run.sums = {name: run.sums.get(name, 0.0) + measured[name] for name in ("in_loss", "out_loss")}
+    return {name: total / steps for name, total in run.sums.items()}
 
 
 def _last(run: Run) -> dict[str, float]:
@@ -105,18 +129,23 @@ def _last(run: Run) -> dict[str, float]:
 
 def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: torch.device) -> Batch:
     inside = random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator)
-    if recipe.flips:
+    if recipe.flips:  # of these alone: a mirrored photograph is as natural as its original
         inside = random_flip(inside, run.generator)
-    shown = _pixels(inside, device)
-    if recipe.auto_augment:
-        shown = auto_augment(shown, recipe.augment_policy, run.generator)
     picked = torch.randint(len(data.outside), (recipe.batch,), generator=run.generator)
     outliers = random_crop(data.outside[picked], recipe.size, recipe.out_crop_padding, run.generator)
     outside = random_contrast(outliers, recipe.out_contrast, run.generator)
     outside = cut_out(outside, recipe.out_cut, run.generator)
     labels = data.labels[chosen]
     hard = _near(inside, labels, recipe, run.generator)
-    return Batch(shown, labels.to(device), _pixels(outside, device), _pixels(hard, device))
+    inside, outside, hard = (_shown(x, recipe, device, run.generator) for x in (inside, outside, hard))
+    return Batch(inside, labels.to(device), outside, hard)
+
+
+def _shown(images: Tensor, recipe: Recipe, device: torch.device, generator: torch.Generator) -> Tensor:
+    """What the network sees. AutoAugment is for both distributions, as in the published code: the black edges that
+    it leaves would else tell them apart."""
+    pixels = _pixels(images, device)
+    return auto_augment(pixels, recipe.augment_policy, generator) if recipe.auto_augment else pixels
 
 
 def _near(inside: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:

@@ -27,9 +27,9 @@ class Recipe:
     weights are float32 in any case, and bfloat16 is two to three times faster where a processor has it.
     silence: of GOOD, the weight of `losses.silence` on the in-distribution. optimizer: Adam, or SGD with Nesterov
     momentum 0.9. attack_steps: of ACET. components: Gaussians in each of the two mixtures of CCU. clip_ball:
-    whether the balls of training stay in [0, 1]. flips, auto_augment: of the in-distribution, beside random crops;
-    augment_policy: which AutoAugment. base: the recipe whose network this one starts from, or for ProoD the one
-    whose classifier the discriminator is joined with; "" for none.
+    whether the balls of training stay in [0, 1]. flips: of the in-distribution, beside random crops; auto_augment:
+    of both distributions; augment_policy: which AutoAugment. base: the recipe whose network this one starts from,
+    or for ProoD the one whose classifier the discriminator is joined with; "" for none.
     shift: of ProoD, added to the log-odds once the discriminator is trained (the paper's Delta, there 3): gives
     the in-distribution back the confidence that bounds cost it, where outliers are far enough below.
     """
@@ -205,6 +205,10 @@ _CIFAR = Recipe(
 
 _FROM_PLAIN = {"balls": {"base": "plain"}}
 
+# From the published code, too. Its kappa for GOOD ramps over 300 epochs as if it had begun two before the first,
+# so that outliers count from the start. Its weight decay of 0.005, for Adam, is divided by the batch as above; its
+# learning rates are as they are there, since the steps of Adam do not depend on the scale of the losses. Not from
+# there, but our choice: discriminators, which are of a later paper, have the schedule of the balls.
 _BALLS: Mapping[str, Any] = {
     "learning_rate": 1e-4, "epochs": 900, "decay_at": _epochs(900, 450, 750, 850),
     "kappa_ramp": _epochs(900, -2, 298), "epsilon_ramp": _epochs(900, 4, 204),

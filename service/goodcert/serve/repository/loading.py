@@ -63,7 +63,7 @@ class Loader:
         examine(*files)
         artifact = parse(*files)
         engine = self.compile(artifact.model, device=self.device, threads=self.threads)
-        require_agreement(artifact.metadata, engine.input_shape, engine.classes)
+        require_agreement(artifact.metadata, engine.input_shape, engine.classes, engine.heads)
         batcher = self.make_batcher(partial(begin, engine))
         crown = self._crown_batcher(engine) if "crown" in engine.methods else None
         return ServedModel(*place.key, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)

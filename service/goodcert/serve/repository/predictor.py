@@ -38,6 +38,10 @@ class Engine(Protocol):
     def methods(self) -> tuple[str, ...]:
         """`ibp`, and `crown` where the model has it."""
 
+    @property
+    def heads(self) -> frozenset[str]:
+        """What the log-odds of a joint model are called in its file; none for any other model."""
+
     def certify_balls(self, ball: Ball, method: Method = "ibp") -> Certificates:
         """Certify a batch of balls, float32 (N, C, H, W)."""
 
