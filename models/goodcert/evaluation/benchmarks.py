@@ -25,9 +25,11 @@ Source = Callable[[Path, Metadata], Images | None]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """name: of the file of results. inside: the pack with labels. outside: by the names that tables show."""
+    """name: of the file of results. title: of the data set, for people. inside: the pack with labels. outside: by
+    the names that tables show."""
 
     name: str
+    title: str
     inside: str
     outside: Mapping[str, Source] = field(repr=False)
 
@@ -68,29 +70,31 @@ def permuted_noise(name: str, folder: Path, metadata: Metadata) -> Images:  # no
     return permuted(packs.load(folder, name).images, NOISE_SEED)
 
 
+_NOISES: Mapping[str, Source] = {"uniform noise": noise, "smoothed noise": smoothed_noise}
+
 _MNIST = Benchmark(
     "mnist",
+    "MNIST",
     "mnist_test",
     {
         "Fashion-MNIST": pack("fashion_sample_a"),
         "letters": pack("letters_a"),
         "notMNIST": pack("notmnist_a"),
         "grey CIFAR-10": pack("cifar10_test"),
-        "uniform noise": noise,
-        "smoothed noise": smoothed_noise,
+        **_NOISES,
         "permuted noise": partial(permuted_noise, "mnist_test"),
         "EMNIST letters": original(originals.emnist_letters),
     },
 )
 _CIFAR10 = Benchmark(
     "cifar10",
+    "CIFAR-10",
     "cifar10_test",
     {
         "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
         "traffic signs": pack("gtsrb_32_a"),
         "MNIST in colour": coloured_digits,
-        "uniform noise": noise,
-        "smoothed noise": smoothed_noise,
+        **_NOISES,
         "CIFAR-100": original(originals.cifar100),
         "SVHN": svhn,
         "LSUN classroom": original(originals.lsun_classroom),
@@ -99,20 +103,36 @@ _CIFAR10 = Benchmark(
 )
 _SVHN = Benchmark(
     "svhn",
+    "SVHN",
     "svhn_test",
     {
         "CIFAR-10": pack("cifar10_test"),
         "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
         "traffic signs": pack("gtsrb_32_a"),
-        "uniform noise": noise,
-        "smoothed noise": smoothed_noise,
+        **_NOISES,
         "CIFAR-100": original(originals.cifar100),
         "LSUN classroom": original(originals.lsun_classroom),
         "80M Tiny Images": original(originals.tiny_images),
     },
 )
+_GTSRB = Benchmark(
+    "gtsrb",
+    "German traffic signs",
+    "gtsrb_32_a_test",
+    {
+        "CIFAR-10": pack("cifar10_test"),
+        "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
+        "MNIST in colour": coloured_digits,
+        **_NOISES,
+    },
+)
 
-BENCHMARKS: Mapping[str, Benchmark] = {"mnist_train": _MNIST, "cifar10_train": _CIFAR10, "svhn_train": _SVHN}
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "mnist_train": _MNIST,
+    "cifar10_train": _CIFAR10,
+    "svhn_train": _SVHN,
+    "gtsrb_32_a_train": _GTSRB,
+}
 """By the pack that a model was trained on."""
 
 
