@@ -84,6 +84,14 @@ def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:
     assert (images[0] == np.pad(np.full((2, 2), 9), 1)).all()
 
 
+def test_digits_in_colour_have_no_frame_of_another_colour(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mnist_test.npz", images=np.zeros((3, 28, 28), np.uint8))
+    digits = benchmarks.coloured_digits(tmp_path, metadata(in_pack="cifar10_train", size=32))
+    assert digits.shape == (3, 32, 32, 3)
+    assert (digits == digits[:, :1, :1]).all()  # black all over becomes one colour all over
+    assert digits.any()
+
+
 def test_a_model_of_something_else_has_no_benchmark() -> None:
     with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train, svhn_train, gtsrb_"):
         benchmarks.of(metadata(in_pack="birds"))

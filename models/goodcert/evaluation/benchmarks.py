@@ -50,9 +50,9 @@ def svhn(folder: Path, _: Metadata) -> Images | None:
     return packs.load(folder, "svhn_test").images if made else originals.svhn(folder)
 
 
-def coloured_digits(folder: Path, _: Metadata) -> Images:
-    """MNIST's test images in random colours."""
-    return tinted(packs.load(folder, "mnist_test").images, NOISE_SEED)
+def coloured_digits(folder: Path, metadata: Metadata) -> Images:
+    """MNIST's test images in random colours, to their edges: a black frame would tell them from any photo."""
+    return tinted(bordered(packs.load(folder, "mnist_test").images, metadata.height), NOISE_SEED)
 
 
 def noise(folder: Path, metadata: Metadata) -> Images:  # noqa: ARG001  every source takes the folder
@@ -161,11 +161,15 @@ def load_outside(benchmark: Benchmark, metadata: Metadata, folder: Path) -> dict
 def fitted(images: Images, metadata: Metadata) -> Images:
     """Images of any size as (N, C, H, W): black borders added, centre cut out, greyed or made grey in three
     channels, as the model needs."""
-    size = metadata.height
-    missing = [max(0, size - extent) for extent in images.shape[1:3]]
-    borders = [(0, 0), *((m // 2, m - m // 2) for m in missing), *[(0, 0)] * (images.ndim - 3)]
-    images = centre_crop(np.pad(images, borders), size)
+    images = centre_crop(bordered(images, metadata.height), metadata.height)
     if metadata.color == "grey":
         return grey(images)[:, None]
     coloured = images if images.ndim == 4 else np.repeat(images[..., None], 3, axis=3)
     return np.ascontiguousarray(coloured.transpose(0, 3, 1, 2))
+
+
+def bordered(images: Images, size: int) -> Images:
+    """Images with black borders where they are smaller than size x size."""
+    missing = [max(0, size - extent) for extent in images.shape[1:3]]
+    borders = [(0, 0), *((m // 2, m - m // 2) for m in missing), *[(0, 0)] * (images.ndim - 3)]
+    return np.pad(images, borders)
