@@ -118,14 +118,15 @@ def outs(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for r in rows for name in r.out))
 
 
-def markdown(title: str, rows: Sequence[Row]) -> str:
-    """A page: the AUCs, the false positive rates, where the rows come from."""
+def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> str:
+    """A page: its paragraphs, the AUCs, the false positive rates, where the rows come from."""
+    paragraphs = "\n\n".join(introduction)
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
     rates = _table(rows, lambda r: (r.fpr95, r.afpr95, r.gfpr95))
     origins = "\n".join(f"- {label(r)}: {r.source or f'`{r.command}`, file {r.model_sha256}'}" for r in rows)
     return f"""# {title}
 
-{explanation()}
+{paragraphs}
 
 ## AUC / adversarial AUC / guaranteed AUC (%)
 
@@ -139,6 +140,23 @@ def markdown(title: str, rows: Sequence[Row]) -> str:
 
 {origins}
 """
+
+
+def introduction(notes: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The paragraphs before the tables: what the figures mean, notes on the data, and how to read these rows."""
+    reading = [text for method, text in READING.items() if any(r.method.startswith(method) for r in rows)]
+    return [explanation(), *notes, *reading]
+
+
+READING: Mapping[str, str] = {
+    "GOOD_": "The order of the methods: networks that train without bounds (Plain, CEDA, OE, ACET, GOOD_0) have a "
+    "guaranteed AUC of 0 however well they detect, as nothing in them keeps intervals from widening; with GOOD_Q "
+    "it rises with the share Q of the outliers whose bounds are trained, and the accuracy falls a little.",
+    "CCU": "CCU is not at 0 everywhere although it trains without bounds: intervals bound the distances of an "
+    "image to the centres of its Gaussians, so that one far from all centres of the in-distribution, as bright "
+    "images are from digits on black, is provably an outlier in l-infinity, too.",
+}
+"""What the figures show, by the method (or the beginning of its name) that they are of."""
 
 
 def explanation() -> str:
