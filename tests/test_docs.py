@@ -60,7 +60,8 @@ def test_what_adds_a_data_set_is_what_the_code_has_and_fewer_than_thirty_lines()
     lines = [(path, line[3:]) for path, block in steps for line in block.splitlines() if line.strip()]
     for path, line in lines:
         assert line in (ROOT / path).read_text(encoding="utf-8").splitlines(), line
-    assert len([line for _, line in lines if "Mapping" not in line]) < 30
+    there_before = [line for _, line in lines if "Mapping" in line or line == "}"]
+    assert len(lines) - len(there_before) < 30
 
 
 def commands() -> list[str]:

@@ -133,7 +133,7 @@ def _report(
     own = [results.row(one, name, command) for name, one in zip(names, measured, strict=True)]
     data = options.out / f"{benchmark.name}.json"
     rows = results.merged(results.read(data), [*own, *paper.ROWS.get(benchmark.name, ())])
-    title, introduction = f"Results on {benchmark.title}", results.introduction((), rows)
+    title, introduction = f"Results on {benchmark.title}", results.introduction(benchmark.notes, rows)
     results.write(rows, data)
     data.with_suffix(".md").write_text(results.markdown(title, introduction, rows), encoding="utf-8")
     page = report.report(title, introduction, rows, list(zip(own, measured, strict=True)), images)

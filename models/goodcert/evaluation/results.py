@@ -151,7 +151,7 @@ def introduction(notes: Sequence[str], rows: Sequence[Row]) -> list[str]:
 READING: Mapping[str, str] = {
     "GOOD_": "The order of the methods: networks that train without bounds (Plain, CEDA, OE, ACET, GOOD_0) have a "
     "guaranteed AUC of 0 however well they detect, as nothing in them keeps intervals from widening; with GOOD_Q "
-    "it rises with the share Q of the outliers whose bounds are trained, and the accuracy falls a little.",
+    "it rises with the share Q of the outliers whose bounds are trained, and costs accuracy.",
     "CCU": "CCU is not at 0 everywhere although it trains without bounds: intervals bound the distances of an "
     "image to the centres of its Gaussians, so that one far from all centres of the in-distribution, as bright "
     "images are from digits on black, is provably an outlier in l-infinity, too.",
