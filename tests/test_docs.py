@@ -53,6 +53,17 @@ def test_every_path_that_a_page_names_exists(page: str) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_what_adds_a_data_set_is_what_the_code_has_and_fewer_than_thirty_lines() -> None:
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8").partition("## To add a data set")[2]
+    steps = re.findall(r"\]\(\.\./(\S+?)\)(?:(?!\]\(\.\.).)*?```python\n(.*?)```", text, flags=re.DOTALL)
+    assert [path.split("/")[-1] for path, _ in steps] == ["packs.py", "recipes.py", "benchmarks.py"]
+    lines = [(path, line[3:]) for path, block in steps for line in block.splitlines() if line.strip()]
+    for path, line in lines:
+        assert line in (ROOT / path).read_text(encoding="utf-8").splitlines(), line
+    there_before = [line for _, line in lines if "Mapping" in line or line == "}"]
+    assert len(lines) - len(there_before) < 30
+
+
 def commands() -> list[str]:
     """What pages tell people to type: lines of blocks, without comments, pipes, redirections and options to fill
     in."""

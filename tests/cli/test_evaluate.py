@@ -70,6 +70,17 @@ def test_out_writes_data_page_and_report_that_agree(folder: Path, model: Path) -
     assert str(folder) not in "".join(path.read_text() for path in out.iterdir())
 
 
+def test_what_to_know_about_the_images_stands_on_the_page(folder: Path) -> None:
+    colour = folder / "colour/model.onnx"
+    artifact.write(classifier(classes=3, channels=3), metadata(in_pack="cifar10_train"), colour)
+    assert evaluate(colour, "--data", folder, "--out", folder / "results") == 0
+    for page in ("cifar10.md", "cifar10.html"):
+        text = (folder / "results" / page).read_text()
+        assert "Results on CIFAR-10" in text
+        assert "JPEG copies" in text
+        assert "two thirds" in text
+
+
 def test_versions_of_one_model_are_told_apart(
     folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,9 +132,23 @@ def test_signs_are_labelled_by_their_folder(tmp_path: Path) -> None:
         archive.writestr("GTSRB/Training/00000/GT-00000.csv", "")
     pack = signs(tmp_path / "g.zip")
     assert pack.images.shape == (2, 32, 32, 3)
-    assert pack.images[:, 0, 0, 0].tolist() == [10, 200]
     assert pack.labels is not None
-    assert pack.labels.tolist() == [0, 42]
+    shades = zip(pack.labels.tolist(), pack.images[:, 0, 0, 0].tolist(), strict=True)
+    assert sorted(shades) == [(0, 10), (42, 200)]
+
+
+def test_photos_of_one_sign_stay_together_and_the_last_signs_are_of_many_classes(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(data, "PPM")
+    with zipfile.ZipFile(tmp_path / "g.zip", "w") as archive:
+        for label in range(8):
+            for name in (f"{sign:05}_{photo:05}" for sign in range(10) for photo in range(3)):
+                archive.writestr(f"GTSRB/Training/{label:05}/{name}.ppm", data.getvalue())
+    labels = signs(tmp_path / "g.zip").labels
+    assert labels is not None
+    in_threes = labels.reshape(80, 3)
+    assert (in_threes == in_threes[:, :1]).all()
+    assert len(set(in_threes[-20:, 0])) > 4
 
 
 def test_every_official_file_has_a_checksum() -> None:

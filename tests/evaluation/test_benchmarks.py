@@ -9,7 +9,8 @@ import pytest
 from scipy.io import savemat
 
 from goodcert.evaluation import benchmarks
-from goodcert.evaluation.benchmarks import fitted, load_inside, load_outside
+from goodcert.evaluation.benchmarks import BENCHMARKS, fitted, load_inside, load_outside
+from goodcert.training.recipes import RECIPES
 from miniature import metadata
 
 
@@ -39,6 +40,27 @@ def test_colour_photos_are_told_from_five(folder: Path) -> None:
     assert {x.shape[1:] for x in outside.values()} == {(3, 32, 32)}
 
 
+def test_traffic_signs_are_tested_on_their_last_images_and_told_from_four(folder: Path, tmp_path: Path) -> None:
+    for pack in folder.iterdir():
+        (tmp_path / pack.name).symlink_to(pack)
+    (tmp_path / "gtsrb_32_a.npz").unlink()
+    signs = np.zeros((4003, 32, 32, 3), np.uint8)
+    signs[4000:] = 9
+    np.savez(tmp_path / "gtsrb_32_a.npz", images=signs, labels=np.arange(4003))
+    facts = metadata(in_pack="gtsrb_32_a_train", size=32)
+    inside, labels = load_inside(benchmarks.of(facts), facts, tmp_path)
+    assert labels.tolist() == [4000, 4001, 4002]
+    assert (inside == 9).all()
+    assert list(load_outside(benchmarks.of(facts), facts, tmp_path)) == [
+        "CIFAR-10", "Tiny ImageNet", "uniform noise", "smoothed noise",
+    ]  # fmt: skip
+
+
+def test_every_recipe_can_be_measured_on_images_that_it_does_not_train_on() -> None:
+    for recipe in RECIPES.values():
+        assert BENCHMARKS[recipe.in_pack].inside != recipe.in_pack
+
+
 def test_a_set_of_the_paper_joins_when_its_file_is_there(folder: Path, tmp_path: Path) -> None:
     for pack in folder.iterdir():
         (tmp_path / pack.name).symlink_to(pack)
@@ -62,6 +84,14 @@ def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:
     assert (images[0] == np.pad(np.full((2, 2), 9), 1)).all()
 
 
+def test_digits_in_colour_have_no_frame_of_another_colour(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mnist_test.npz", images=np.zeros((3, 28, 28), np.uint8))
+    digits = benchmarks.coloured_digits(tmp_path, metadata(in_pack="cifar10_train", size=32))
+    assert digits.shape == (3, 32, 32, 3)
+    assert (digits == digits[:, :1, :1]).all()  # black all over becomes one colour all over
+    assert digits.any()
+
+
 def test_a_model_of_something_else_has_no_benchmark() -> None:
-    with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train, svhn_train"):
+    with pytest.raises(ValueError, match="benchmarks exist for mnist_train, cifar10_train, svhn_train, gtsrb_"):
         benchmarks.of(metadata(in_pack="birds"))

@@ -1,17 +1,19 @@
 """The report: one file that stands alone."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.dom import minidom
 
+import numpy as np
 import pytest
 
 from goodcert import artifact
 from goodcert.evaluation import paper
 from goodcert.evaluation.attack import Budget
-from goodcert.evaluation.evaluate import ImageSets, Measured, load, measure
-from goodcert.evaluation.plots import overview
+from goodcert.evaluation.evaluate import SWEEP, ImageSets, Measured, load, measure
+from goodcert.evaluation.plots import layout, overview, radii
 from goodcert.evaluation.report import limit, report, share
 from goodcert.evaluation.results import OutRow, Row, row
 
@@ -41,7 +43,8 @@ def measured(artifacts: list[artifact.Artifact], images: ImageSets) -> list[tupl
 
 @pytest.fixture(scope="module")
 def page(measured: list[tuple[Row, Measured]], images: ImageSets) -> str:
-    return report("A <title>", [*(r for r, _ in measured), *paper.ROWS["mnist"]], measured, images)
+    rows = [*(r for r, _ in measured), *paper.ROWS["mnist"]]
+    return report("A <title>", ["An <introduction>."], rows, measured, images)
 
 
 def test_nothing_is_fetched_from_anywhere(page: str) -> None:
@@ -64,6 +67,7 @@ def test_every_picture_and_plot_says_what_it_shows(page: str) -> None:
 
 def test_it_has_every_model_and_out_distribution_and_escapes_text(page: str, images: ImageSets) -> None:
     assert "A &lt;title&gt;" in page
+    assert "<p>An &lt;introduction&gt;.</p>" in page
     assert all(name in page for name in (*images.outside, "METHOD_0", "METHOD_1", "NeurIPS 2020"))
 
 
@@ -85,9 +89,28 @@ def test_one_model_without_attack_makes_a_report_too(
 ) -> None:
     (one,) = measure(artifacts[:1], images, "0.05", sweep=True)
     alone = row(one, "model0", "goodcert evaluate")
-    page = report("Alone", [alone], [(alone, one)], images)
+    page = report("Alone", [], [alone], [(alone, one)], images)
     assert "<details open>" in page
     assert "of them attacked" not in page
+
+
+def test_models_come_one_by_one_in_the_order_of_the_table(
+    measured: list[tuple[Row, Measured]], images: ImageSets
+) -> None:
+    page = report("Reversed", [], [r for r, _ in reversed(measured)], measured, images)
+    assert re.findall(r"<summary>\w+, S \((\w+)\)", page) == ["model1", "model0"]
+
+
+def test_no_panel_is_left_alone_on_a_line() -> None:
+    assert (layout(5), layout(7), layout(8), layout(11)) == ((1, 5), (2, 4), (2, 4), (3, 4))
+
+
+def test_the_axis_of_the_bounds_is_as_long_as_they_are(measured: list[tuple[Row, Measured]]) -> None:
+    flat = {"a set": np.linspace(0.10, 0.15, len(SWEEP))[:, None]}
+    means, _, _ = radii(replace(measured[0][1], sweep=flat)).svg.partition("guaranteed AUC (%)")
+    ends = [float(number) for number in re.findall(r">(0\.1\d+)</text>", means)]
+    assert len(ends) >= 3
+    assert ">1.0</text>" not in means
 
 
 def test_a_confidence_is_never_shown_higher_and_a_bound_never_lower_than_it_is() -> None:

@@ -8,7 +8,18 @@ import pytest
 from goodcert import artifact
 from goodcert.evaluation import paper
 from goodcert.evaluation.evaluate import load, measure
-from goodcert.evaluation.results import OutRow, Row, markdown, merged, outs, read, row, write
+from goodcert.evaluation.results import (
+    READING,
+    OutRow,
+    Row,
+    introduction,
+    markdown,
+    merged,
+    outs,
+    read,
+    row,
+    write,
+)
 
 ROWS = [
     Row(
@@ -54,12 +65,18 @@ def test_a_new_row_takes_the_place_of_the_old_one_of_its_name_and_published_ones
 
 
 def test_a_table_has_every_set_of_any_row_and_dashes_where_nothing_is_known() -> None:
-    page = markdown("Results", ROWS)
+    page = markdown("Results", ["A note."], ROWS)
     assert outs(ROWS) == ["noise", "letters"]
     assert "| Plain, S (plain) | 0.3 | 98.00 | 0.9900 | 99.00 / 50.00 / 0.00 | - / - / - |" in page
     assert "| GOOD_100, L (paper) | - | 98.70 | - | - / - / - | 99.00 / - / - |" in page
     assert "a paper" in page
     assert page.count("| GOOD_100, L (paper) |") == 1  # it tells no false positive rates
+    assert "\nA note.\n" in page
+
+
+def test_how_to_read_a_method_is_said_where_it_is_in_the_table() -> None:
+    assert introduction(["A note."], ROWS)[1:] == ["A note.", READING["GOOD_"]]
+    assert introduction([], [Row("CCU", "ccu")])[1:] == [READING["CCU"]]
 
 
 def test_a_row_says_what_was_measured_on_which_file(artifacts: list[artifact.Artifact], folder: Path) -> None:
@@ -75,7 +92,7 @@ def test_a_row_says_what_was_measured_on_which_file(artifacts: list[artifact.Art
 
 def test_rows_of_one_command_or_source_stand_together_under_it() -> None:
     twin = Row("OE", "oe", "S", command="goodcert evaluate", model_sha256="cd")
-    assert markdown("Results", [ROWS[0], ROWS[1], twin]).endswith(
+    assert markdown("Results", [], [ROWS[0], ROWS[1], twin]).endswith(
         "`goodcert evaluate`:\n\n- Plain, S (plain), file ab\n- OE, S (oe), file cd\n\n"
         "a paper:\n\n- GOOD_100, L (paper)\n"
     )

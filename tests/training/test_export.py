@@ -14,7 +14,7 @@ from goodcert.training import export
 from goodcert.training.datasets import Datasets, split
 from goodcert.training.graphs import deployed
 from goodcert.training.loop import train
-from goodcert.training.recipes import FAMILIES, Recipe
+from goodcert.training.recipes import FAMILIES, RECIPES, Recipe
 
 CPU = torch.device("cpu")
 
@@ -80,16 +80,16 @@ def test_a_discriminator_without_a_classifier_is_refused(recipe: Recipe, data: D
         deployed(net, prood)
 
 
-@pytest.mark.parametrize("recipe", FAMILIES["svhn"], ids=lambda recipe: recipe.name)
-def test_the_svhn_recipes_train_and_export_on_a_synthetic_pack(recipe: Recipe, tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("recipe", [*FAMILIES["svhn"], *FAMILIES["gtsrb"]], ids=lambda recipe: recipe.name)
+def test_recipes_of_digits_and_signs_train_and_export_on_a_synthetic_pack(recipe: Recipe, tmp_path: Path) -> None:
+    random, classes = np.random.default_rng(0), len(recipe.labels)
     small = replace(recipe, held_out=40, out_held_out=10, batch=16, epochs=1)
     inside, outside = (random.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for n in (80, 30))
-    data = split(small, inside, random.integers(0, 10, 80), outside)
-    base = replace(FAMILIES["svhn"][0], held_out=40, out_held_out=10, batch=16, epochs=1)
+    data = split(small, inside, random.integers(0, classes, 80), outside)
+    base = replace(RECIPES[recipe.base or recipe.name], held_out=40, out_held_out=10, batch=16, epochs=1)
     train(base, data, tmp_path / "base", CPU)
     joined = export.finished(base, tmp_path / "base") if recipe.method == "ProoD" else None
     net = train(small, data, tmp_path / "run", CPU, tmp_path / "base" if recipe.base and not joined else None)
     path = export.export(net.eval(), small, data.threshold, tmp_path / "model.onnx", joined)
     metadata = artifact.read(path).metadata
-    assert (metadata.epsilon, metadata.color, len(metadata.labels)) == ("0.03", "rgb", 10)
+    assert (metadata.epsilon, metadata.color, len(metadata.labels)) == (recipe.epsilon, "rgb", classes)

@@ -128,15 +128,15 @@ def _report(
 ) -> None:
     from goodcert.evaluation import paper, report, results
 
-    benchmark = benchmarks.of(measured[0].artifact.metadata).name
+    benchmark = benchmarks.of(measured[0].artifact.metadata)
     command = _command(options)
     own = [results.row(one, name, command) for name, one in zip(names, measured, strict=True)]
-    data = options.out / f"{benchmark}.json"
-    rows = results.merged(results.read(data), [*own, *paper.ROWS.get(benchmark, ())])
-    title = f"Results on {benchmark.upper()}"
+    data = options.out / f"{benchmark.name}.json"
+    rows = results.merged(results.read(data), [*own, *paper.ROWS.get(benchmark.name, ())])
+    title, introduction = f"Results on {benchmark.title}", results.introduction(benchmark.notes, rows)
     results.write(rows, data)
-    data.with_suffix(".md").write_text(results.markdown(title, rows), encoding="utf-8")
-    page = report.report(title, rows, list(zip(own, measured, strict=True)), images)
+    data.with_suffix(".md").write_text(results.markdown(title, introduction, rows), encoding="utf-8")
+    page = report.report(title, introduction, rows, list(zip(own, measured, strict=True)), images)
     data.with_suffix(".html").write_text(page, encoding="utf-8")
     print(f"wrote {data}, {data.with_suffix('.md').name} and {data.with_suffix('.html').name}")
 

@@ -1,6 +1,7 @@
 """Image packs: NumPy archives of uint8 images, either as arrays or as JPEG files one after another."""
 
 import io
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +18,25 @@ class Pack(NamedTuple):
     labels: NDArray[np.int64] | None
 
 
+PARTS: Mapping[str, tuple[str, slice]] = {
+    "gtsrb_32_a_train": ("gtsrb_32_a", slice(0, 4000)),
+    "gtsrb_32_a_test": ("gtsrb_32_a", slice(4000, 5000)),
+}
+"""Sets that come in one piece: a name for the images to train on, one for those to test on, and where they are."""
+
+
 def load(folder: Path, name: str) -> Pack:
-    """Read `<folder>/<name>.npz`: `images`, or `jpeg` with `offsets`; `labels` where present.
+    """Read `<folder>/<name>.npz`: `images`, or `jpeg` with `offsets`; `labels` where present. A name in `PARTS` is
+    that part of another file.
 
     Raises FileNotFoundError, saying what to do, when the file is not there.
     """
+    whole, rows = PARTS.get(name, (name, slice(None)))
+    images, labels = _read(folder, whole)
+    return Pack(images[rows], None if labels is None else labels[rows])
+
+
+def _read(folder: Path, name: str) -> Pack:
     path = folder / f"{name}.npz"
     if not path.is_file():
         raise FileNotFoundError(f"no image pack {path}; name the folder of the packs with --data or GOODCERT_DATA")

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,9 +91,11 @@ def matlab(path: Path) -> Pack:
 
 
 def signs(path: Path) -> Pack:
-    """German traffic signs: PPM files in a folder a class, brought to 32 x 32 pixels."""
+    """German traffic signs: PPM files in a folder a class, brought to 32 x 32 pixels. In random order, as the last
+    images of a pack are held out, but with the photos of one sign together."""
     with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".ppm"))
+        names = [name for name in archive.namelist() if name.endswith(".ppm")]
+        names.sort(key=lambda name: (crc32(name.rsplit("_", 1)[0].encode()), name))  # <class>/<sign>_<photo>.ppm
         pixels = [_small(archive.read(name)) for name in names]
     return Pack(np.stack(pixels), np.array([int(name.split("/")[-2]) for name in names]))
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from goodcert.artifact import Artifact
+from goodcert.evaluation import benchmarks
 from goodcert.evaluation.measures import OutResult, Results, percent
 
 _COLUMNS: Mapping[str, Callable[[OutResult], str]] = {
@@ -20,7 +21,8 @@ _COLUMNS: Mapping[str, Callable[[OutResult], str]] = {
 
 def card(name: str, version: str, artifact: Artifact, results: Results, command: str) -> str:
     """Markdown; `command` is the one that measured."""
-    metadata = artifact.metadata
+    metadata, benchmark = artifact.metadata, benchmarks.of(artifact.metadata)
+    notes = "".join(f"\n{note}\n" for note in benchmark.notes)
     recipe = ", ".join(f"{key} {_short(value)}" for key, value in metadata.recipe.items() if key != "labels")
     return f"""# {name}, version {version}
 
@@ -39,8 +41,8 @@ in place of its confidence. FPR: outliers that reach what 95 % of the in-distrib
 bound. Certified: outliers that nothing within epsilon can lift above the threshold.
 
 An accepted image need not be of the in-distribution, and nothing is said about changes that are not within
-epsilon in every pixel. Fitted to one data set of clean, centred images; other sources will look different to it.
-
+epsilon in every pixel. Fitted to one data set of {benchmark.kind}; other sources will look different to it.
+{notes}
 Measured by `{command}`. Recipe: {recipe}.
 """
 

@@ -28,6 +28,9 @@ CLEAN, ADVERSARIAL, GUARANTEED, INSIDE = "#3f7fbf", "#d9822b", "#c8455b", "#8a94
 SERIES = ("#3f7fbf", "#d9822b", "#3f9a5f", "#c8455b", "#8f6bb8", "#b0883a", "#2fa3a3", "#c76b9f", "#8a94a0")
 MARKERS = "osD^vP*Xp"
 
+MOST_COLUMNS = 5
+"""Panels side by side."""
+
 _STYLE: dict[Any, Any] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
@@ -61,11 +64,11 @@ def overview(rows: Sequence[Row]) -> Plot:
     names = outs(rows)
     with _style():
         height = 0.9 + 0.26 * len(rows)
-        figure, panels = _panels(len(names), columns=3, height=height, sharey=True)
+        figure, panels = _panels(len(names), height=height, sharey=True)
         for panel, name in zip(panels, names, strict=True):
             for line, one in enumerate(rows):
                 _dots(panel, line, one.out.get(name, OutRow()))
-            panel.set(title=name, xlim=(-3, 103), ylim=(len(rows) - 0.5, -0.5))
+            panel.set(title=name, xlim=(-3, 103), xticks=range(0, 101, 25), ylim=(len(rows) - 0.5, -0.5))
             panel.set_yticks(range(len(rows)), [f"{r.method} {r.net or ''} ({r.name})" for r in rows])
         _legend(figure, panels)
     alt = f"The three AUCs of {len(rows)} models on {', '.join(names)}; the table below has the numbers."
@@ -88,7 +91,7 @@ def histograms(measured: Measured) -> Plot:
     """Confidences of the in-distribution and of each out-distribution, and the bounds, on a log scale."""
     bins = np.linspace(0, 1, 41)
     with _style():
-        figure, panels = _panels(len(measured.outside), columns=4, height=1.7)
+        figure, panels = _panels(len(measured.outside), height=1.9, xlabel="confidence, bound")
         for panel, (name, certificates) in zip(panels, measured.outside.items(), strict=True):
             inside, _ = np.histogram(measured.inside.confidence, bins)
             panel.stairs(inside / inside.sum(), bins, fill=True, color=INSIDE, alpha=0.35, label="in-distribution")
@@ -101,7 +104,6 @@ def histograms(measured: Measured) -> Plot:
             panel.set(title=name, yscale="log", ylim=(5e-5, 1.5), xlim=(0, 1))
             panel.minorticks_off()
         _legend(figure, panels)
-        figure.supxlabel("confidence, bound")
         figure.supylabel("share of images")
     alt = f"Histograms of the confidence and of the guaranteed bound on {', '.join(measured.outside)}."
     return Plot(_svg(figure), alt)
@@ -111,7 +113,7 @@ def rocs(measured: Measured) -> Plot:
     """ROC curves by confidence, by the attacked confidence, by the bound."""
     inside = measured.inside.confidence
     with _style():
-        figure, panels = _panels(len(measured.outside), columns=4, height=2.1)
+        figure, panels = _panels(len(measured.outside), height=2.3, xlabel="outliers accepted")
         for panel, (name, certificates) in zip(panels, measured.outside.items(), strict=True):
             _curve(panel, inside, certificates.confidence, CLEAN, "-", "confidence")
             if name in measured.attacked:
@@ -119,7 +121,6 @@ def rocs(measured: Measured) -> Plot:
             _curve(panel, inside, certificates.confidence_upper_bound, GUARANTEED, "--", "guaranteed bound")
             panel.set(title=name, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         _legend(figure, panels)
-        figure.supxlabel("outliers accepted")
         figure.supylabel("in-distribution accepted")
     return Plot(_svg(figure), f"ROC curves of the in-distribution against {', '.join(measured.outside)}.")
 
@@ -134,7 +135,7 @@ def radii(measured: Measured) -> Plot:
     epsilon, inside = float(measured.epsilon), measured.inside.confidence
     x = np.minimum(1, np.array(SWEEP) * epsilon)
     with _style():
-        figure, (means, aucs) = _panels(2, columns=2, height=2.8)
+        figure, (means, aucs) = _panels(2, height=2.8, xlabel="epsilon")
         for (name, bounds), color, marker in zip(measured.sweep.items(), SERIES, MARKERS, strict=False):
             look: dict[str, Any] = {
                 "color": color,
@@ -147,10 +148,9 @@ def radii(measured: Measured) -> Plot:
             aucs.plot(x, [auc(inside, bound) for bound in bounds], **look)
         for panel, title in ((means, "mean guaranteed bound"), (aucs, "guaranteed AUC (%)")):
             panel.axvline(epsilon, color=INK, linestyle=":", linewidth=1)
-            panel.set(title=title, xlabel="epsilon")
-        means.set_ylim(0, 1.03)
+            panel.set_title(title)
         aucs.set_ylim(-3, 103)
-        _legend(figure, [means], columns=4)
+        _legend(figure, [means], columns=MOST_COLUMNS)
     alt = f"Mean bound and guaranteed AUC against epsilon from 0 to {x[-1]:g}; {epsilon:g} is marked."
     return Plot(_svg(figure), alt)
 
@@ -163,16 +163,22 @@ def png(image: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _panels(count: int, columns: int, height: float, *, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in so many columns; whatever is lowest in its column has numbers below it."""
-    columns = min(columns, count)
-    lines = -(-count // columns)
+def layout(count: int) -> tuple[int, int]:
+    """(lines, columns) for `count` panels: as few lines as there is room for, and all about equally long."""
+    lines = -(-count // MOST_COLUMNS)
+    return lines, -(-count // lines)
+
+
+def _panels(count: int, height: float, *, xlabel: str = "", sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels; whatever is lowest in its column has numbers and the axis's name below it."""
+    lines, columns = layout(count)
     figure = Figure(figsize=(10.5, lines * height + 0.7), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=sharey).ravel().tolist()
     for empty in grid[count:]:
         empty.remove()
     for lowest in grid[max(0, count - columns) : count]:
         lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel(xlabel)
     return figure, grid[:count]
 
 

@@ -13,7 +13,7 @@ from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.evaluate import ImageSets, Measured
 from goodcert.evaluation.measures import ABSENT, percent
-from goodcert.evaluation.results import OutRow, Row, explanation, label, outs
+from goodcert.evaluation.results import OutRow, Row, label, outs
 
 OUTLIERS_SHOWN = 12
 """The most confident ones of each out-distribution."""
@@ -45,8 +45,16 @@ class Section:
     confident: Mapping[str, Sequence[Seen]]
 
 
-def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measured]], images: ImageSets) -> str:
-    """The page: all `rows` in its table, and the models of this run one by one."""
+def report(
+    title: str,
+    introduction: Sequence[str],
+    rows: Sequence[Row],
+    measured: Sequence[tuple[Row, Measured]],
+    images: ImageSets,
+) -> str:
+    """The page: all `rows` in its table, and the models of this run one by one, in the same order."""
+    places = [row.name for row in rows]
+    measured = sorted(measured, key=lambda one: places.index(one[0].name))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -54,7 +62,7 @@ def report(title: str, rows: Sequence[Row], measured: Sequence[tuple[Row, Measur
     environment.filters |= {"percent": percent, "share": share, "limit": limit}
     return environment.get_template("report.html").render(
         title=title,
-        explanation=explanation(),
+        introduction=introduction,
         rows=rows,
         outs=outs(rows),
         nothing=OutRow(),

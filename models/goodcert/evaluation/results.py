@@ -119,13 +119,14 @@ def outs(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for r in rows for name in r.out))
 
 
-def markdown(title: str, rows: Sequence[Row]) -> str:
-    """A page: the AUCs, the false positive rates, where the rows come from."""
+def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> str:
+    """A page: its paragraphs, the AUCs, the false positive rates, where the rows come from."""
+    paragraphs = "\n\n".join(introduction)
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
     rates = _table(rows, lambda r: (r.fpr95, r.afpr95, r.gfpr95))
     return f"""# {title}
 
-{explanation()}
+{paragraphs}
 
 ## AUC / adversarial AUC / guaranteed AUC (%)
 
@@ -148,6 +149,23 @@ def _origins(rows: Sequence[Row]) -> str:
         file = "" if r.source else f", file {r.model_sha256}"
         paragraphs.setdefault(r.source or f"`{r.command}`", []).append(f"- {label(r)}{file}")
     return "\n\n".join("\n".join([f"{origin}:", "", *lines]) for origin, lines in paragraphs.items())
+
+
+def introduction(notes: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The paragraphs before the tables: what the figures mean, notes on the data, and how to read these rows."""
+    reading = [text for method, text in READING.items() if any(r.method.startswith(method) for r in rows)]
+    return [explanation(), *notes, *reading]
+
+
+READING: Mapping[str, str] = {
+    "GOOD_": "The order of the methods: networks that train without bounds (Plain, CEDA, OE, ACET, GOOD_0) have a "
+    "guaranteed AUC of 0 however well they detect, as nothing in them keeps intervals from widening; with GOOD_Q "
+    "it rises with the share Q of the outliers whose bounds are trained, and costs accuracy.",
+    "CCU": "CCU is not at 0 everywhere although it trains without bounds: intervals bound the distances of an "
+    "image to the centres of its Gaussians, so that one far from all centres of the in-distribution, as bright "
+    "images are from digits on black, is provably an outlier in l-infinity, too.",
+}
+"""What the figures show, by the method (or the beginning of its name) that they are of."""
 
 
 def explanation() -> str:

@@ -245,13 +245,13 @@ _SVHN_FULL = replace(_CIFAR_FULL, name="full/svhn", learning_rate=0.01 / 128, **
 _GTSRB = replace(
     _CIFAR,
     name="gtsrb",
-    in_pack="gtsrb_32_a",
+    in_pack="gtsrb_32_a_train",
     labels=tuple(f"sign {number}" for number in range(43)),
-    epsilon="0.01",
     kappa=0.3,
     flips=False,
     held_out=1000,
     epochs=60,
+    learning_rate=2e-3,
 )
 
 # --- by name ------------------------------------------------------------------------------------------
