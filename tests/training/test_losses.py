@@ -100,11 +100,20 @@ def test_every_loss_has_finite_gradients_far_out_and_at_zero() -> None:
 
 def test_silence_is_what_the_loudest_unit_of_a_layer_lacks_of_one() -> None:
     values = torch.tensor([[-2.0, -0.5], [0.25, -3.0], [1.0, 0.0], [4.0, 9.0]])
-    assert silence(values).tolist() == [1.5, 0.75, 0.0, 0.0]
+    assert silence(values, torch.tensor([[-5.0, -1.0]])).tolist() == [1.5, 0.75, 0.0, 0.0]
+
+
+def test_what_a_unit_gives_for_outliers_too_breaks_no_silence() -> None:
+    outliers = torch.tensor([[3.0, -1.0], [1.0, 1.0]])  # on average (2, 0.5) comes out
+    assert silence(torch.tensor([[2.0, -1.0], [2.25, 0.0], [2.0, 1.5]]), outliers).tolist() == [1.0, 0.75, 0.0]
 
 
 def test_silence_has_a_gradient_where_the_rectifiers_have_none() -> None:
-    values = torch.tensor([[-2.0, -0.5]], requires_grad=True)
-    (values.relu().sum() + silence(values).sum()).backward()
+    values, outliers = (
+        torch.tensor([[-2.0, -0.5]], requires_grad=True),
+        torch.tensor([[1.0, 0.25]], requires_grad=True),
+    )
+    (values.relu().sum() + silence(values, outliers).sum()).backward()
     assert values.grad is not None
     assert values.grad.tolist() == [[0.0, -1.0]]
+    assert outliers.grad is None  # which have a loss of their own

@@ -72,14 +72,17 @@ def test_good_bounds_the_share_of_its_quantile(recipe: Recipe) -> None:
 
 
 def test_good_asks_of_the_in_distribution_that_no_dense_layer_falls_silent(recipe: Recipe) -> None:
-    hidden = linear(1.0, -2.0)
-    net = nn.Sequential(*hidden, nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2))
+    net = nn.Sequential(
+        *linear(1.0, -2.0), nn.ReLU(), nn.Linear(2, 2, bias=False), nn.ReLU(), nn.Linear(2, 2)
+    )  # fmt: skip
     with torch.no_grad():
         net[3].weight.copy_(torch.tensor([[-1.0, 0.0], [0.5, 0.0]]))
-    # At 0.75 the layers see (0.75, -1.5) and (-0.75, 0.375), at 0.5 (0.5, -1) and (-0.5, 0.25).
+    # Into the rectifiers go (0.75, -1.5) and (-0.75, 0.375) at 0.75, (0.5, -1) and (-0.5, 0.25) at 0.5, where the
+    # outliers are, for which (0.5, 0) and (0, 0.25) come out.
     asked = replace(recipe, silence=2.0)
     plain, terms = (METHODS["GOOD_100"].terms(net, BATCH, 0.1, each) for each in (recipe, asked))
-    assert (terms.inside - plain.inside).tolist() == pytest.approx([2 * (0.25 + 0.625), 2 * (0.5 + 0.75)])
+    lacking = [(1 - 0.25) + (1 - 0.125), (1 - 0.0) + (1 - 0.0)]
+    assert (terms.inside - plain.inside).tolist() == pytest.approx([2 * each for each in lacking])
     assert torch.equal(terms.outputs, net(BATCH.inside))
 
 

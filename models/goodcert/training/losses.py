@@ -61,14 +61,17 @@ def good_quantile(margins: Tensor, logits: Tensor, quantile: float) -> Tensor:
     return torch.cat([over_ball[order[:certified]], at_point[order[certified:]]])
 
 
-def silence(values: Tensor) -> Tensor:
-    """(N,) max(0, 1 - max_j z_j) of what goes into the rectifiers of one layer, z (N, units).
+def silence(values: Tensor, outliers: Tensor) -> Tensor:
+    """(N,) max(0, 1 - max_j (z_j - a_j)) of what goes into the rectifiers of one layer, z (N, units), where a_j is
+    what comes out of unit j on average over outliers, of which M x units went in.
 
     The loss on outliers pushes units down, and an image of the in-distribution that loses every unit of a layer is
-    lost for good: its logits are those of noise, and no gradient reaches it any more, but for this one. Shi, Wang,
-    Zhang, Yi, Hsieh, NeurIPS 2021, keep units from dying in interval training, too, by another regulariser.
+    lost for good: its logits are those of noise, and no gradient reaches it any more, but for this one. Less a_j,
+    as a unit that is on for every image tells nothing. Shi, Wang, Zhang, Yi, Hsieh, NeurIPS 2021, keep units from
+    dying in interval training, too, by another regulariser.
     """
-    return (1 - values.amax(dim=1)).relu()
+    common = outliers.relu().mean(dim=0).detach()
+    return (1 - (values - common).amax(dim=1)).relu()
 
 
 def objective(cross_entropy: Tensor, out_losses: Tensor, kappa: float) -> Tensor:

@@ -138,19 +138,22 @@ def _evidence(odds: LogOdds, images: Tensor) -> Tensor:
 
 def good(net: nn.Module, batch: Batch, epsilon: float, recipe: Recipe) -> Terms:
     """GOOD_Q, Q = 100 recipe.quantile: the bound over the ball for the easiest, the point for the rest."""
-    logits, silence = _heard(net, batch.inside)
+    logits = net(batch.inside).float()
     outside = torch.cat([_good_outside(net, batch.outside, epsilon, recipe), _good_at_points(net, batch.near)])
-    return Terms(logits, _cross_entropy(logits, batch) + recipe.silence * silence, outside)
+    inside = _cross_entropy(logits, batch)
+    if recipe.silence:
+        inside = inside + recipe.silence * _silence(net, batch)
+    return Terms(logits, inside, outside)
 
 
-def _heard(net: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (N, K), and how silent the hidden layers that see the whole image are (N,)."""
-    values, silence = images, images.new_zeros(len(images))
+def _silence(net: nn.Module, batch: Batch) -> Tensor:
+    """(N,) summed over the hidden layers that see the whole image."""
+    values, outliers, silence = batch.inside, batch.outside, batch.inside.new_zeros(len(batch.inside))
     for layer in _layers(net):
         if isinstance(layer, nn.ReLU) and values.dim() == 2:
-            silence = silence + losses.silence(values.float())
-        values = layer(values)
-    return values.float(), silence
+            silence = silence + losses.silence(values.float(), outliers.float())
+        values, outliers = layer(values), layer(outliers)
+    return silence
 
 
 def _good_outside(net: nn.Module, outside: Tensor, epsilon: float, recipe: Recipe) -> Tensor:
