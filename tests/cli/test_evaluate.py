@@ -48,6 +48,17 @@ def test_one_model_is_measured_and_printed_and_nothing_is_written(
     assert [path.name for path in model.parent.iterdir()] == ["model.onnx"]
 
 
+def test_sets_that_are_not_there_are_left_out_with_a_notice(
+    folder: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "letters_a.npz").unlink()
+    assert evaluate(model, "--data", folder) == 0
+    shown = capsys.readouterr()
+    assert "| notMNIST |" in shown.out
+    assert "letters" not in shown.out
+    assert f"left out, as not in {folder}: letters, " in shown.err
+
+
 def test_write_puts_the_results_into_the_file_and_its_card(folder: Path, model: Path) -> None:
     assert evaluate(model, "--data", folder, "--write") == 0
     assert set(artifact.read(model).metadata.results["outside"]) >= {"letters", "uniform noise"}

@@ -1,5 +1,6 @@
 """`goodcert train`: one recipe, a whole family, the paper's length; and `goodcert fetch`."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,26 @@ def test_a_missing_pack_is_one_sentence(folder: Path, capsys: pytest.CaptureFixt
     (folder / "mnist_train.npz").unlink()
     assert run(folder, "mnist/plain") == 1
     assert "mnist_train.npz" in capsys.readouterr().out
+
+
+def test_a_method_without_outliers_trains_without_their_pack_the_same_network(folder: Path) -> None:
+    made = folder / "runs/mnist/plain/model.onnx"
+    assert run(folder, "mnist/plain") == 0
+    with_pack = made.read_bytes()
+    shutil.rmtree(folder / "runs")
+    (folder / "natural_patches_32.npz").unlink()
+    assert run(folder, "mnist/plain") == 0
+    assert made.read_bytes() == with_pack
+
+
+def test_a_method_with_outliers_says_what_pack_to_provide(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "natural_patches_32.npz").unlink()
+    assert run(folder, "mnist") == 1
+    shown = capsys.readouterr().out
+    assert "wrote" in shown
+    assert "ProoD trains with outliers: give it `images`, uint8 (N, 32, 32, 3), more than 10 natural" in shown
 
 
 @pytest.mark.parametrize("verb", ["train", "fetch"])

@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from goodcert.data import packs
-from goodcert.data.sources import SOURCES, File, Source, cifar, fetch, idx, matlab, signs
+from goodcert.data.sources import SOURCES, File, Source, cifar, fetch, idx, letters, matlab, signs
 
 random = np.random.default_rng(0)
 
@@ -86,10 +86,22 @@ def test_what_was_downloaded_is_not_fetched_again_unless_it_changed(
     once = server.served  # type: ignore[attr-defined]
     fetch("digits", tmp_path, sources)
     assert server.served == once  # type: ignore[attr-defined]
-    (tmp_path / "downloads" / "0.gz").write_bytes(b"rotten on disk")
+    (kept,) = (tmp_path / "downloads").glob("*0.gz")
+    kept.write_bytes(b"rotten on disk")
     fetch("digits", tmp_path, sources)
     assert server.served > once  # type: ignore[attr-defined]
     assert np.array_equal(packs.load(tmp_path, "digits").images, IMAGES)
+
+
+def test_files_of_one_name_from_two_places_are_both_kept(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """MNIST's and Fashion-MNIST's are called the same."""
+    places = {name: tmp_path / "served" / name for name in ("digits", "clothes")}
+    for name, place in places.items():
+        place.mkdir()
+        values = (IMAGES if name == "digits" else IMAGES[::-1], LABELS)
+        files = [offer(server, tmp_path, f"{name}/{i}.gz", idx_file(x)) for i, x in enumerate(values)]
+        fetch(name, tmp_path, {name: Source(tuple(files), idx)})
+    assert len(list((tmp_path / "downloads").glob("*0.gz"))) == 2
 
 
 def test_a_file_that_is_not_there_says_so(server: ThreadingHTTPServer, tmp_path: Path) -> None:
@@ -112,6 +124,30 @@ def test_cifars_planes_become_pixels_and_its_batches_keep_their_order(tmp_path: 
     assert train.labels is not None
     assert train.labels.tolist() == [0, 1, 2, 3]
     assert np.array_equal(cifar(r"test_batch\.bin$")(tmp_path / "c.tar.gz").images, images[4:])
+
+
+def test_cifar_100_has_two_labels_of_which_the_fine_one_counts(tmp_path: Path) -> None:
+    images = random.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    rows = b"".join(bytes([9, i]) + image.transpose(2, 0, 1).tobytes() for i, image in enumerate(images))
+    with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        info = tarfile.TarInfo("cifar-100-binary/test.bin")
+        info.size = len(rows)
+        archive.addfile(info, io.BytesIO(rows))
+    pack = cifar(r"/test\.bin$", labels=2)(tmp_path / "c.tar.gz")
+    assert np.array_equal(pack.images, images)
+    assert pack.labels is not None
+    assert pack.labels.tolist() == [0, 1]
+
+
+def test_emnists_letters_stand_upright_and_a_is_0(tmp_path: Path) -> None:
+    images = random.integers(0, 256, (2, 28, 28))
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr("gzip/images.gz", idx_file(images.transpose(0, 2, 1)))
+        archive.writestr("gzip/labels.gz", idx_file(np.array([1, 26])))
+    pack = letters("gzip/images.gz", "gzip/labels.gz")(tmp_path / "e.zip")
+    assert np.array_equal(pack.images, images)
+    assert pack.labels is not None
+    assert pack.labels.tolist() == [0, 25]
 
 
 def test_svhns_ten_is_the_digit_zero(tmp_path: Path) -> None:

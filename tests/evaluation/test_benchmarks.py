@@ -71,11 +71,19 @@ def test_a_set_of_the_paper_joins_when_its_file_is_there(folder: Path, tmp_path:
 
 def test_house_numbers_come_as_a_pack_or_as_published(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    assert benchmarks.svhn(tmp_path, metadata()) is None
+    svhn = BENCHMARKS["cifar10_train"].outside["SVHN"]
+    assert svhn(tmp_path, metadata()) is None
     savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(1, 2, 3, 0)})
-    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images)
+    np.testing.assert_array_equal(svhn(tmp_path, metadata()), images)
     np.savez(tmp_path / "svhn_test.npz", images=images[:1])
-    np.testing.assert_array_equal(benchmarks.svhn(tmp_path, metadata()), images[:1])
+    np.testing.assert_array_equal(svhn(tmp_path, metadata()), images[:1])
+
+
+@pytest.mark.parametrize(("in_pack", "inside"), [("mnist_train", "mnist_test"), ("cifar10_train", "cifar10_test")])
+def test_the_test_set_and_noise_are_enough(in_pack: str, inside: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{inside}.npz").symlink_to(folder / f"{inside}.npz")
+    facts = metadata(in_pack=in_pack)
+    assert {"uniform noise", "smoothed noise"} <= load_outside(benchmarks.of(facts), facts, tmp_path).keys()
 
 
 def test_small_grey_images_get_black_borders_and_three_like_channels() -> None:

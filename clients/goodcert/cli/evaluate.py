@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,9 @@ def run(options: argparse.Namespace) -> int:
         images = load(models, options.data)
     except (artifact.ArtifactError, OSError, ValueError) as error:
         return _refuse(error, 2)
+    if images.absent:
+        absent = ", ".join(images.absent)
+        print(f"goodcert evaluate: left out, as not in {options.data}: {absent}", file=sys.stderr)
     try:
         budget = BUDGETS.get(options.adversarial)
         measured = measure(models, images, epsilon, options.device, budget, sweep=bool(options.out))

@@ -14,8 +14,13 @@ _UNSIGNED_BYTES = 0x08
 
 
 def idx(path: Path) -> NDArray[np.uint8]:
-    """The format of MNIST, gzipped: a type, a rank, big-endian sizes, then bytes. Raises ValueError for others."""
-    data = gzip.decompress(path.read_bytes())
+    """A gzipped file in the format of MNIST."""
+    return idx_values(gzip.decompress(path.read_bytes()), path)
+
+
+def idx_values(data: bytes, path: Path) -> NDArray[np.uint8]:
+    """The format of MNIST: a type, a rank, big-endian sizes, then bytes. Raises ValueError for others, naming
+    `path`."""
     rank = data[3] if len(data) > 3 else 0
     shape = tuple(int(n) for n in np.frombuffer(data[4 : 4 + 4 * rank], ">u4"))
     if data[:3] != bytes([0, 0, _UNSIGNED_BYTES]) or len(data) != 4 + 4 * rank + np.prod(shape, dtype=np.int64):

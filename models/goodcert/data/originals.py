@@ -21,7 +21,7 @@ from goodcert.data import formats
 from goodcert.data.formats import PLANES, SIDE
 
 TINY_IMAGES_KEPT = 10_000
-"""The last of the 80 million are kept for evaluation; train on those before them."""
+"""The last of the 80 million are for evaluation: a pack made to train on must leave them out."""
 
 
 def emnist_letters(folder: Path) -> NDArray[np.uint8] | None:

@@ -25,6 +25,11 @@ PARTS: Mapping[str, tuple[str, slice]] = {
 """Sets that come in one piece: a name for the images to train on, one for those to test on, and where they are."""
 
 
+def there(folder: Path, name: str) -> bool:
+    """Whether `load` will find its file."""
+    return (folder / f"{PARTS.get(name, (name,))[0]}.npz").is_file()
+
+
 def load(folder: Path, name: str) -> Pack:
     """Read `<folder>/<name>.npz`: `images`, or `jpeg` with `offsets`; `labels` where present. A name in `PARTS` is
     that part of another file.

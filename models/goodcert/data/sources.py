@@ -4,6 +4,7 @@ A source is a few files and one function that reads them. To add one, write that
 `SOURCES`; docs/data.md shows it.
 """
 
+import gzip
 import io
 import re
 import tarfile
@@ -48,7 +49,7 @@ def fetch(name: str, folder: Path, sources: Mapping[str, Source] | None = None) 
 
     source = (SOURCES if sources is None else sources)[name]
     downloads = folder / "downloads"
-    files = [Path(pooch.retrieve(f.url, f.checksum, f.url.rsplit("/", 1)[1], downloads)) for f in source.files]
+    files = [Path(pooch.retrieve(f.url, f.checksum, path=downloads)) for f in source.files]
     return write(source.read(*files), folder / f"{name}.npz")
 
 
@@ -71,16 +72,30 @@ def idx(images: Path, labels: Path) -> Pack:
     return Pack(formats.idx(images), formats.idx(labels).astype(np.int64))
 
 
-def cifar(pattern: str) -> Callable[[Path], Pack]:
-    """The binary version of CIFAR-10, the batches whose names match: rows of a label and three planes."""
+def letters(images: str, labels: str) -> Callable[[Path], Pack]:
+    """Two files of EMNIST's archive, in the format of MNIST, but with every image transposed; here they stand
+    upright. Label 0-25 = A-Z."""
+
+    def read(path: Path) -> Pack:
+        with zipfile.ZipFile(path) as archive:
+            files = [gzip.decompress(archive.read(name)) for name in (images, labels)]
+        pixels, numbers = (formats.idx_values(file, path) for file in files)
+        return Pack(pixels.transpose(0, 2, 1), numbers.astype(np.int64) - 1)
+
+    return read
+
+
+def cifar(pattern: str, labels: int = 1) -> Callable[[Path], Pack]:
+    """The binary version of CIFAR, the batches whose names match: rows of labels, the last of which counts, and
+    three planes."""
 
     def read(path: Path) -> Pack:
         with tarfile.open(path) as archive:
             names = sorted(name for name in archive.getnames() if re.search(pattern, name))
             files = [archive.extractfile(name) for name in names]
             data = b"".join(file.read() for file in files if file)
-        rows = formats.records(path, np.frombuffer(data, np.uint8), 1 + PLANES)
-        return Pack(formats.planes(rows[:, 1:]), rows[:, 0].astype(np.int64))
+        rows = formats.records(path, np.frombuffer(data, np.uint8), labels + PLANES)
+        return Pack(formats.planes(rows[:, labels:]), rows[:, labels - 1].astype(np.int64))
 
     return read
 
@@ -109,7 +124,10 @@ def _small(data: bytes) -> NDArray[np.uint8]:
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _SVHN = "http://ufldl.stanford.edu/housenumbers"
-_CIFAR = File("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530")
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+_TORONTO = "https://www.cs.toronto.edu/~kriz"
+_CIFAR = File(f"{_TORONTO}/cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530")
+_CIFAR100 = File(f"{_TORONTO}/cifar-100-binary.tar.gz", "md5:03b5dce01913d631647c71ecec9e9cb8")
 
 SOURCES: Mapping[str, Source] = {
     "mnist_train": Source((
@@ -120,8 +138,17 @@ SOURCES: Mapping[str, Source] = {
         File(f"{_MNIST}/t10k-images-idx3-ubyte.gz", "md5:9fb629c4189551a2d022fa330f9573f3"),
         File(f"{_MNIST}/t10k-labels-idx1-ubyte.gz", "md5:ec29112dd5afa0611ce80d1b7f02629c"),
     ), idx),
+    "fashion_mnist_test": Source((
+        File(f"{_FASHION}/t10k-images-idx3-ubyte.gz", "md5:bef4ecab320f06d8554ea6380940ec79"),
+        File(f"{_FASHION}/t10k-labels-idx1-ubyte.gz", "md5:bb300cfdad3c16e7a12a480ee83cd310"),
+    ), idx),
+    "emnist_letters_test": Source((File(  # 0.5 GB, of which this is a hundredth
+        "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip", "md5:58c8d27c78d21e728a6bc7b3cc06412e",
+    ),), letters(*(f"gzip/emnist-letters-test-{part}-ubyte.gz" for part in ("images-idx3", "labels-idx1")))),
     "cifar10_train": Source((_CIFAR,), cifar(r"data_batch_\d\.bin$")),
     "cifar10_test": Source((_CIFAR,), cifar(r"test_batch\.bin$")),
+    "cifar100_train": Source((_CIFAR100,), cifar(r"/train\.bin$", labels=2)),
+    "cifar100_test": Source((_CIFAR100,), cifar(r"/test\.bin$", labels=2)),
     "svhn_train": Source((File(f"{_SVHN}/train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373"),), matlab),
     "svhn_test": Source((File(f"{_SVHN}/test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3"),), matlab),
     "gtsrb_train": Source((File(

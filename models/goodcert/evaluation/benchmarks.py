@@ -37,24 +37,19 @@ class Benchmark:
     notes: tuple[str, ...] = ()
 
 
-def pack(name: str) -> Source:
-    """An image pack, which must be there."""
-    return lambda folder, _: packs.load(folder, name).images
+def _nowhere(_: Path) -> None:
+    """Of a set that comes as a pack alone."""
 
 
-def original(loader: Callable[[Path], Images | None]) -> Source:
-    """One of the paper's sets, for users who have it."""
-    return lambda folder, _: loader(folder)
+def pack(name: str, published: Callable[[Path], Images | None] = _nowhere) -> Source:
+    """An image pack, or else the files that the makers of the set publish."""
+    return lambda folder, _: packs.load(folder, name).images if packs.there(folder, name) else published(folder)
 
 
-def svhn(folder: Path, _: Metadata) -> Images | None:
-    """House numbers, as a pack or as published."""
-    made = (folder / "svhn_test.npz").is_file()
-    return packs.load(folder, "svhn_test").images if made else originals.svhn(folder)
-
-
-def coloured_digits(folder: Path, metadata: Metadata) -> Images:
+def coloured_digits(folder: Path, metadata: Metadata) -> Images | None:
     """MNIST's test images in random colours, to their edges: a black frame would tell them from any photo."""
+    if not packs.there(folder, "mnist_test"):
+        return None
     return tinted(bordered(packs.load(folder, "mnist_test").images, metadata.height), NOISE_SEED)
 
 
@@ -102,7 +97,8 @@ _MNIST = Benchmark(
         "grey CIFAR-10": pack("cifar10_test"),
         **_NOISES,
         "permuted noise": partial(permuted_noise, "mnist_test"),
-        "EMNIST letters": original(originals.emnist_letters),
+        "all of Fashion-MNIST": pack("fashion_mnist_test"),
+        "EMNIST letters": pack("emnist_letters_test", originals.emnist_letters),
     },
     "clean, centred images",
 )
@@ -115,10 +111,10 @@ _CIFAR10 = Benchmark(
         "traffic signs": pack("gtsrb_32_a"),
         "MNIST in colour": coloured_digits,
         **_NOISES,
-        "CIFAR-100": original(originals.cifar100),
-        "SVHN": svhn,
-        "LSUN classroom": original(originals.lsun_classroom),
-        "80M Tiny Images": original(originals.tiny_images),
+        "CIFAR-100": pack("cifar100_test", originals.cifar100),
+        "SVHN": pack("svhn_test", originals.svhn),
+        "LSUN classroom": pack("lsun_classroom_test", originals.lsun_classroom),
+        "80M Tiny Images": pack("tiny_images_test", originals.tiny_images),
     },
     notes=(_JPEG, _TINY_IMAGENET),
 )
@@ -131,9 +127,9 @@ _SVHN = Benchmark(
         "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
         "traffic signs": pack("gtsrb_32_a"),
         **_NOISES,
-        "CIFAR-100": original(originals.cifar100),
-        "LSUN classroom": original(originals.lsun_classroom),
-        "80M Tiny Images": original(originals.tiny_images),
+        "CIFAR-100": pack("cifar100_test", originals.cifar100),
+        "LSUN classroom": pack("lsun_classroom_test", originals.lsun_classroom),
+        "80M Tiny Images": pack("tiny_images_test", originals.tiny_images),
     },
     notes=(_HOUSE_NUMBERS, _TINY_IMAGENET),
 )

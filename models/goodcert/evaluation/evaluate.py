@@ -68,11 +68,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class ImageSets:
-    """inside, outside: uint8 (N, C, H, W). labels: (N,), of `inside`."""
+    """inside, outside: uint8 (N, C, H, W). labels: (N,), of `inside`. absent: out-distributions of the benchmark
+    that the user does not have."""
 
     inside: Images
     labels: NDArray[np.int64]
     outside: Mapping[str, Images]
+    absent: tuple[str, ...] = ()
 
 
 def evaluate(artifact: Artifact, folder: Path, device: str = "cpu") -> Results:
@@ -89,7 +91,8 @@ def load(artifacts: Sequence[Artifact], folder: Path) -> ImageSets:
     metadata = artifacts[0].metadata
     benchmark = benchmarks.of(metadata)
     inside, labels = benchmarks.load_inside(benchmark, metadata, folder)
-    return ImageSets(inside, labels, benchmarks.load_outside(benchmark, metadata, folder))
+    outside = benchmarks.load_outside(benchmark, metadata, folder)
+    return ImageSets(inside, labels, outside, tuple(name for name in benchmark.outside if name not in outside))
 
 
 def measure(

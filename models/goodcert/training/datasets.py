@@ -36,8 +36,21 @@ def load(recipe: Recipe, folder: Path) -> Datasets:
     inside, labels = packs.load(folder, recipe.in_pack)
     if labels is None:
         raise ValueError(f"pack {recipe.in_pack} has no labels, which training needs")
-    outside, _ = packs.load(folder, recipe.out_pack)
-    return split(recipe, inside, labels, outside)
+    return split(recipe, inside, labels, _outliers(recipe, folder))
+
+
+def _outliers(recipe: Recipe, folder: Path) -> NDArray[np.uint8]:
+    """The out-distribution, or black images where no loss looks at them: the same numbers are drawn, so the same
+    network comes out. Raises FileNotFoundError, saying what to provide."""
+    if packs.there(folder, recipe.out_pack):
+        return packs.load(folder, recipe.out_pack).images
+    if recipe.uses_outliers:
+        raise FileNotFoundError(
+            f"no image pack {folder / recipe.out_pack}.npz, and {recipe.method} trains with outliers: give it "
+            f"`images`, uint8 (N, 32, 32, 3), more than {recipe.out_held_out} natural images without the classes "
+            "of the in-distribution and made in the same way (docs/data.md)"
+        )
+    return np.zeros((recipe.out_held_out + 1, recipe.size, recipe.size, 3), np.uint8)
 
 
 def split(

@@ -79,6 +79,11 @@ class Recipe:
         """(C, H, W) of one image."""
         return 1 if self.color == "grey" else 3, self.size, self.size
 
+    @property
+    def uses_outliers(self) -> bool:
+        """Whether the loss counts the out-distribution."""
+        return self.method != "Plain"
+
     def recorded_as(self, record: Mapping[str, Any]) -> bool:
         """Whether `record`, read from JSON, is of this recipe. Settings younger than the record had their
         defaults when it was written."""
