@@ -91,8 +91,9 @@ def test_a_row_says_what_was_measured_on_which_file(artifacts: list[artifact.Art
 
 def test_the_papers_row_says_where_it_is_from_and_leaves_out_what_is_not_certain() -> None:
     (published,) = paper.ROWS["mnist"]
-    assert published.accuracy == 98.7
+    assert (published.accuracy, published.epsilon) == (98.7, "0.3")
     assert published.out["Fashion-MNIST"] == OutRow(gauc=78.0)
     assert published.source is not None
     assert "NeurIPS 2020" in published.source
+    assert "rows are left out" in published.source
     assert published.command is None
