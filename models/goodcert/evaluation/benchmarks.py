@@ -77,7 +77,7 @@ _JPEG = (
 )
 _TINY_IMAGENET = (
     "Tiny ImageNet is an easy test for networks trained with outliers: two thirds of those in natural_patches_32 "
-    "are of the same source and classes. The traffic signs are of another source."
+    "are of the same source and classes."
 )
 _HOUSE_NUMBERS = (
     "The house numbers are no JPEGs, while CIFAR-10, Tiny ImageNet and the traffic signs are JPEG copies here: "
@@ -142,7 +142,7 @@ _GTSRB = Benchmark(
         "Tiny ImageNet": pack("tinyimagenet_val_32_a"),
         **_NOISES,
     },
-    notes=(_SIGNS, _JPEG),
+    notes=(_SIGNS, _JPEG, _TINY_IMAGENET),
 )
 
 BENCHMARKS: Mapping[str, Benchmark] = {

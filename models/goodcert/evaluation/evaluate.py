@@ -16,7 +16,7 @@ from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.reader import read_graph
 from goodcert.engine import Certificates, Engine
 from goodcert.engine.prediction import confidence
-from goodcert.evaluation import benchmarks
+from goodcert.evaluation import benchmarks, l2
 from goodcert.evaluation.attack import Budget, Points, attack, sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.forward import forward
@@ -39,7 +39,7 @@ class Measured:
 
     inside: at radius 0; labels: theirs. outside: at epsilon, by out-distribution; all without margins.
     attacked: the highest confidence found near each image of `sample(...)`. sweep: (13, N) bounds at the radii of
-    SWEEP.
+    SWEEP. l2: (R, N) bounds of a model with mixtures in the balls of `l2.RADII`; empty for any other.
     """
 
     artifact: Artifact
@@ -49,6 +49,7 @@ class Measured:
     outside: Mapping[str, Certificates]
     attacked: Mapping[str, Scores] = field(default_factory=dict)
     sweep: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    l2: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def results(self) -> Results:
         """What the tables show."""
@@ -118,6 +119,7 @@ def measure(
             outside={name: _certify(compiled, x, radius, name) for name, x in images.outside.items()},
             attacked=found,
             sweep=_sweep(compiled, images.outside, radius) if sweep else {},
+            l2=_l2(artifact, images.outside),
         )
         for artifact, compiled, found in zip(artifacts, engines, attacked, strict=True)
     ]
@@ -162,6 +164,12 @@ def _sweep(compiled: Engine, outside: Mapping[str, Images], epsilon: float) -> d
         name: np.stack([compiled.certify(x, radius).confidence_upper_bound for radius in radii])
         for name, x in tqdm(chosen.items(), desc="bounds by radius", leave=False)
     }
+
+
+def _l2(artifact: Artifact, outside: Mapping[str, Images]) -> dict[str, NDArray[np.float64]]:
+    odds = l2.mixtures(read_graph(artifact.model))
+    classes = len(artifact.metadata.labels)
+    return {} if odds is None else {name: l2.bounds(odds, x, classes) for name, x in outside.items()}
 
 
 def _attacked(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from goodcert.evaluation import plots
+from goodcert.evaluation import plots, results
 from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.evaluate import ImageSets, Measured
@@ -67,6 +67,10 @@ def report(
         outs=outs(rows),
         nothing=OutRow(),
         label=label,
+        l2_outs=results.l2_outs(rows),
+        l2_cell=results.l2_cell,
+        l2_title=results.L2_TITLE,
+        l2_explanation=results.L2_EXPLANATION,
         absent=ABSENT,
         overview=plots.overview(rows),
         compared=[

@@ -8,7 +8,8 @@ from typing import Any
 
 from goodcert.evaluation.attack import BUDGETS
 from goodcert.evaluation.evaluate import Measured
-from goodcert.evaluation.measures import ABSENT, percent
+from goodcert.evaluation.l2 import RADII
+from goodcert.evaluation.measures import ABSENT, auc, percent
 
 DIGITS = 4
 """Decimals that are kept."""
@@ -36,8 +37,19 @@ class OutRow:
 
 
 @dataclass(frozen=True)
+class L2Row:
+    """What CCU guarantees within `radius` in l2, by out-distribution: the mean bound on the confidence, in [0, 1],
+    and the guaranteed AUC, in percent."""
+
+    radius: float
+    mean_bound: Mapping[str, float | None]
+    gauc: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class Row:
-    """One model. name: of its folder, unique in a table. command: what measured it; source: who else says so."""
+    """One model. name: of its folder, unique in a table. command: what measured it; source: who else says so. l2:
+    for models with a guarantee of their own in l2."""
 
     method: str
     name: str
@@ -49,6 +61,7 @@ class Row:
     command: str | None = None
     model_sha256: str | None = None
     source: str | None = None
+    l2: tuple[L2Row, ...] = ()
 
 
 def row(measured: Measured, name: str, command: str) -> Row:
@@ -80,6 +93,20 @@ def row(measured: Measured, name: str, command: str) -> Row:
         out=out,
         command=command,
         model_sha256=artifact.sha256,
+        l2=_l2(measured),
+    )
+
+
+def _l2(measured: Measured) -> tuple[L2Row, ...]:
+    inside, bounds = measured.inside.confidence, measured.l2
+    return tuple(
+        L2Row(
+            radius,
+            {name: _rounded(float(b[at].mean())) for name, b in bounds.items()},
+            {name: _rounded(auc(inside, b[at])) for name, b in bounds.items()},
+        )
+        for at, radius in enumerate(RADII)
+        if bounds
     )
 
 
@@ -108,10 +135,11 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 def _parse(path: Path, facts: Mapping[str, Any]) -> Row:
     known = {f.name for f in fields(Row)}
-    if facts.keys() != known:
-        wrong = sorted(facts.keys() ^ known)
+    wrong = sorted((facts.keys() | {"l2"}) ^ known)  # l2 is younger than some files
+    if wrong:
         raise ValueError(f"{path}: a row lacks or adds {wrong}; delete the file and evaluate the models again")
-    return Row(**{**facts, "out": {name: OutRow(**r) for name, r in facts["out"].items()}})
+    out = {name: OutRow(**r) for name, r in facts["out"].items()}
+    return Row(**{**facts, "out": out, "l2": tuple(L2Row(**r) for r in facts.get("l2", ()))})
 
 
 def outs(rows: Sequence[Row]) -> list[str]:
@@ -124,6 +152,7 @@ def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> st
     paragraphs = "\n\n".join(introduction)
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
     rates = _table(rows, lambda r: (r.fpr95, r.afpr95, r.gfpr95))
+    own = f"\n## {L2_TITLE}\n\n{L2_EXPLANATION}\n\n{_l2_table(rows)}\n" if any(r.l2 for r in rows) else ""
     return f"""# {title}
 
 {paragraphs}
@@ -135,7 +164,7 @@ def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> st
 ## The same for the false positive rate at 95 % true positives (%, lower is better)
 
 {rates}
-
+{own}
 ## Where the rows come from
 
 {_origins(rows)}
@@ -183,6 +212,14 @@ def explanation() -> str:
     )
 
 
+L2_TITLE = "CCU's own guarantee, in l2 (mean guaranteed bound / guaranteed AUC in %)"
+L2_EXPLANATION = (
+    "Against changes whose squares, summed over all pixels (in [0, 1]), are at most the square of the radius. "
+    "From the mixtures alone, by the bound p_in + (1 - p_in) / K, with the largest p_in that they allow in the "
+    "ball (Meinke and Hein, ICLR 2020); in real arithmetic, so it is not served."
+)
+
+
 def label(one: Row) -> str:
     """What a table calls a model."""
     return f"{one.method}, {one.net or 'net unknown'} ({one.name})"
@@ -202,6 +239,26 @@ def _table(rows: Sequence[Row], figures: Callable[[OutRow], Sequence[float | Non
 def _told(one: Row, figures: Callable[[OutRow], Sequence[float | None]]) -> bool:
     """Whether the row has any of these figures."""
     return any(value is not None for out in one.out.values() for value in figures(out))
+
+
+def l2_outs(rows: Sequence[Row]) -> list[str]:
+    """Every out-distribution on which an l2 guarantee was measured."""
+    return list(dict.fromkeys(name for r in rows for one in r.l2 for name in one.gauc))
+
+
+def _l2_table(rows: Sequence[Row]) -> str:
+    names = l2_outs(rows)
+    lines = [
+        ["model", "radius", *names],
+        ["---", *["---:"] * (1 + len(names))],
+        *([label(r), f"{one.radius:g}", *(l2_cell(one, name) for name in names)] for r in rows for one in r.l2),
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def l2_cell(one: L2Row, name: str) -> str:
+    """The mean bound and the guaranteed AUC on one out-distribution."""
+    return f"{_mean(one.mean_bound.get(name))} / {percent(one.gauc.get(name))}"
 
 
 def _cell(out: OutRow, figures: Callable[[OutRow], Sequence[float | None]]) -> str:

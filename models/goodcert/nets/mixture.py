@@ -61,7 +61,7 @@ class LogOdds(nn.Module):
 
     def upper_in_ball(self, images: Tensor, radius: float) -> Tensor:
         """(N, 1) what the log-odds are at most within `radius` of images (N, C, H, W) in the l2 norm: the
-        guarantee of Meinke and Hein, ICLR 2020. In real arithmetic: for tables, never served."""
+        guarantee of Meinke and Hein, ICLR 2020, measured by `evaluation.l2`. In real arithmetic, never served."""
         _, inside = self.inside.ends_in_ball(images, radius)
         outside, _ = self.outside.ends_in_ball(images, radius)
         return inside - outside
