@@ -241,7 +241,7 @@ _CIFAR_FULL = replace(
 
 _CIFAR_OE = replace(_CIFAR, name="cifar10-oe", method="OE", net="M256", learning_rate=1e-3, epochs=12)
 _CIFAR_PROOD = replace(
-    _CIFAR, name="cifar10-prood", method="ProoD", net="M", learning_rate=1e-3, epochs=5, shift=3.0,
+    _CIFAR, name="cifar10-prood", method="ProoD", net="M", learning_rate=1e-3, epochs=8, shift=3.0,
     base=_CIFAR_OE.name,
 )  # fmt: skip
 
