@@ -161,8 +161,8 @@ _MNIST_HARD = replace(
 # run with them was a point less accurate. With shifts of one pixel and more near outliers the guarantee is tighter
 # yet, but most digits that are three pixels off the middle are rejected.
 _MNIST_M = replace(_MNIST_HARD, name="mnist-good100-m", learning_rate=1e-3, epochs=30, crop_padding=2, out_cut=0.3)
-# One digit in seven hundred has lost every unit of the first dense layer by then, and is as uncertain as noise. Some
-# epochs with `silence` wake them all.
+# One digit in seven hundred has lost every unit of the first dense layer by then, and is as uncertain as noise.
+# Some epochs with `silence` wake them all.
 _MNIST_M2 = replace(
     _MNIST_M, name="mnist-good100-m2", base=_MNIST_M.name, silence=3.0, learning_rate=2e-4, epochs=5,
     decay_at=(0.4, 0.7, 0.9), kappa_ramp=(0.0, 0.0), epsilon_ramp=(0.0, 0.0),
