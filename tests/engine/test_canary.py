@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goodcert import engine
+from goodcert.bounds.affine import by_windows
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rule import pad_order
 from goodcert.engine import EngineError, canary
 from goodcert.engine.canary import Layer, Run, faithful, layers, onnx_layer, torch_layer
 from graphs import classifier
@@ -121,6 +124,20 @@ def test_sums_of_float32_products_pass(name: str, device: str) -> None:
         assert faithful(layer, torch_layer(layer), batch, torch.device(device))
 
 
+@pytest.mark.parametrize("name", [name for name, layer in LAYERS.items() if layer.node.op == "Conv"])
+def test_the_convolution_of_gpus_passes(name: str) -> None:
+    layer = LAYERS[name]
+    attributes, dims = layer.node.attributes, len(layer.inputs) - 1
+    pads = attributes.get("pads", [0] * 2 * dims)
+    strides, dilations = (attributes.get(key, [1] * dims) for key in ("strides", "dilations"))
+
+    def run(x: Tensor, weight: Tensor) -> Tensor:
+        padded = F.pad(x, pad_order(pads[:dims], pads[dims:]))
+        return by_windows(padded, weight, None, strides, dilations, attributes.get("group", 1))
+
+    assert all(faithful(layer, run, batch, CPU) for batch in BATCHES)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_onnx_runtime_passes(name: str) -> None:
     run = onnx_layer(LAYERS[name], 1)
@@ -192,6 +209,15 @@ def test_an_unfaithful_device_is_refused_by_node(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(canary, "torch_layer", lambda layer: shortened(layer, tf32, tf32))
     with pytest.raises(EngineError, match=r"'node0' \(Conv\): PyTorch on cpu does not compute it"):
         canary.check_bounds(read_graph(model), CPU, (16,))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")
+def test_auto_takes_the_cpu_where_a_gpu_is_not_faithful(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(canary, "torch_layer", lambda layer: shortened(layer, tf32, tf32))
+    assert engine.compile(classifier(), "auto").device == "cpu"
+    with pytest.raises(EngineError, match=r"'node0' \(Conv\): PyTorch on cuda does not compute it"):
+        engine.compile(classifier(), "cuda")
 
 
 def test_weights_on_the_left_are_refused_by_node() -> None:

@@ -25,6 +25,9 @@ from goodcert.bounds.rule import (
     require,
 )
 
+_WINDOWS = 2**27
+"""Numbers in the windows of a convolution that are held at once (512 MiB)."""
+
 Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """A linear map: (x, weight, bias or None)."""
 
@@ -64,24 +67,53 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     kernel = list(weight.shape[2:])
     require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
     require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
-    apply = convolution(node.attributes, weight.ndim - 2)
+    apply = convolution(node.attributes, weight.ndim - 2, faithful=rounding.unit > 0)
     return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding, halve=True)
 
 
-def convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
-    """The convolution of these ONNX attributes, in one to three dimensions."""
+def convolution(attributes: Mapping[str, Any], dims: int, *, faithful: bool = True) -> Apply:
+    """The convolution of these ONNX attributes, in one to three dimensions.
+
+    faithful: as sums of products, which is what rounding.py is about. cuDNN mixes neighbours first for many shapes
+    (Winograd), by choices of its own that no setting forbids, so on a GPU that takes `by_windows`.
+    """
     strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
     function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
     groups = attributes.get("group", 1)
 
     def apply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         begin, end = explicit_pads(attributes, weight.shape[2:], x.shape[2:])
+        if faithful and x.is_cuda:
+            return by_windows(F.pad(x, pad_order(begin, end)), weight, bias, strides, dilations, groups)
         padding = begin
         if begin != end:
             x, padding = F.pad(x, pad_order(begin, end)), [0] * dims
         return function(x, weight, bias, strides, padding, dilations, groups)
 
     return apply
+
+
+def by_windows(
+    x: Tensor, weight: Tensor, bias: Tensor | None, strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> Tensor:
+    """A convolution of images (N, C, ...), already padded, as a matrix product of the weights with all windows, so
+    many images at a time that these are at most `_WINDOWS` numbers."""
+    kernel, x = weight.shape[2:], x.contiguous()
+    places = [
+        (int(n) - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)
+    ]
+    size = weight.shape[1] * prod(kernel)
+    rows = weight.reshape(groups, -1, size)
+    steps = [
+        *(step * d for step, d in zip(x.stride()[2:], dilations, strict=True)),
+        *(step * s for step, s in zip(x.stride()[2:], strides, strict=True)),
+    ]
+    windows = x.as_strided((*x.shape[:2], *kernel, *places), (*x.stride()[:2], *steps))
+    some = max(1, _WINDOWS // (groups * size * prod(places)))
+    products = [rows @ part.reshape(len(part), groups, size, prod(places)) for part in torch.split(windows, some)]
+    y = torch.cat(products).reshape(len(x), len(weight), *places)
+    return y if bias is None else y + bias.reshape(-1, *[1] * len(kernel))
 
 
 def explicit_pads(

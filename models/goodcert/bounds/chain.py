@@ -224,8 +224,7 @@ def _within_proof(step: "Affine | Relu | None", shape: Shape) -> bool:
 
 def _shapes(graph: Graph) -> dict[str, Shape]:
     """Of every value that varies, without the batch."""
-    device = next((value.device for value in graph.constants.values()), torch.device("cpu"))
-    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
+    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=graph.device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
     return {name: tuple(x.lower.shape[1:]) for name, x in values.items()}
 

@@ -43,7 +43,7 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     graph = peel_softmax(graph)
     last = graph.nodes[-1] if graph.nodes else None
     if last is None or not _is_dense(graph, last):
-        classes, device = output_size(graph), _device(graph)
+        classes, device = output_size(graph), graph.device
         return graph, torch.eye(classes, device=device), torch.zeros(classes, device=device)
     weight = graph.constants[last.inputs[1]]
     weight = weight if last.attributes.get("transB", 0) else weight.T
@@ -75,13 +75,9 @@ def _is_softmax_over_classes(node: Node) -> bool:
 
 def output_size(graph: Graph) -> int:
     """How many numbers the graph computes for one image."""
-    image = torch.zeros([1, *(size or 1 for size in graph.input_shape[1:])], device=_device(graph))
+    image = torch.zeros([1, *(size or 1 for size in graph.input_shape[1:])], device=graph.device)
     (x,) = prepare(graph, FLOAT32)(Interval(image, image))
     return x.lower[0].numel()
-
-
-def _device(graph: Graph) -> torch.device:
-    return next((value.device for value in graph.constants.values()), torch.device("cpu"))
 
 
 def training_margins(body: Program, weight: Tensor, bias: Tensor, box: Interval, rounding: Rounding) -> Tensor:

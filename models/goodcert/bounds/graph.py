@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Node:
@@ -27,7 +29,7 @@ class Graph:
     input: name of the one input that varies; input_shape: its shape, None where it is free.
     outputs: names in the file's order. constants: everything that does not vary, by name.
     ranks: how many axes a value has, where shape inference could tell. opset: the version of the standard
-    operators whose meaning the nodes have.
+    operators whose meaning the nodes have. home: the device of a graph that has no constants to be somewhere.
     """
 
     input: str
@@ -37,6 +39,12 @@ class Graph:
     constants: Mapping[str, Tensor]
     ranks: Mapping[str, int] = field(default_factory=dict)
     opset: int = 17
+    home: torch.device = CPU
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return next((value.device for value in self.constants.values()), self.home)
 
     def fresh(self, name: str) -> str:
         """`name`, or a longer one where it is taken."""
@@ -62,7 +70,8 @@ class Graph:
 
     def to(self, device: torch.device) -> "Graph":
         """The same graph with its constants on `device`."""
-        return replace(self, constants={name: value.to(device) for name, value in self.constants.items()})
+        constants = {name: value.to(device) for name, value in self.constants.items()}
+        return replace(self, constants=constants, home=device)
 
     def in_dtype(self, dtype: torch.dtype) -> "Graph":
         """The same graph with its floating-point constants in `dtype`."""

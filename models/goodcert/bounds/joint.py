@@ -180,7 +180,6 @@ def _unified(graph: Graph) -> dict[str, str] | None:
 
 def _shape(graph: Graph) -> tuple[int, ...]:
     """Of the output for one image."""
-    device = next((value.device for value in graph.constants.values()), torch.device("cpu"))
-    image = torch.zeros([1, *(size or 1 for size in graph.input_shape[1:])], device=device)
+    image = torch.zeros([1, *(size or 1 for size in graph.input_shape[1:])], device=graph.device)
     (x,) = prepare(graph, EXACT)(Interval(image, image))
     return tuple(x.lower.shape)

@@ -24,7 +24,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.writer import write_graph
-from goodcert.engine.errors import EngineError
+from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.prediction import Predictor
 
 BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
@@ -44,8 +44,7 @@ class Layer:
 
 def layers(graph: Graph) -> list[Layer]:
     """Every convolution and dense layer. Raises EngineError for one whose weights stand on the left."""
-    device = next((value.device for value in graph.constants.values()), torch.device("cpu"))
-    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=device)
+    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=graph.device)
     values = prepare(graph, EXACT).trace(Interval(image, image))
     affine = [node for node in graph.nodes if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
     for node in affine:
@@ -112,7 +111,7 @@ def onnx_layer(layer: Layer, threads: int | None) -> Run:
 def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str) -> None:
     if not faithful(layer, run, batch, device):
         node = layer.node
-        raise EngineError(
+        raise Unfaithful(
             f"node {node.name!r} ({node.op}): {where} does not compute it as sums of float32 products at batch "
             f"{batch} (Winograd, FFT, TF32 or the like), so nothing can be guaranteed on this device"
         )

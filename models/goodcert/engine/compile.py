@@ -19,10 +19,13 @@ from goodcert.engine.admission import admit
 from goodcert.engine.device import resolve
 from goodcert.engine.eager import EagerMargins
 from goodcert.engine.engine import Engine, Evaluation
-from goodcert.engine.errors import EngineError
+from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
 from goodcert.engine.tighter import Tighten, Tighter
+
+Margins = Callable[[], NDArray[np.float64]]
+"""Gives margins (N, K, K) once they are computed."""
 
 _NOTHING = "some activation could overflow float32, so nothing is guaranteed by any method"
 
@@ -30,7 +33,8 @@ _NOTHING = "some activation could overflow float32, so nothing is guaranteed by 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
     model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None
 ) -> Engine:
-    """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`.
+    """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
+    whose kernels are faithful to this model, else the CPU.
 
     threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds, and there of `crown`, which bounds
     an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use.
@@ -38,7 +42,12 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     kernels are not faithful.
     """
     with one_thread_of_torch():
-        return _compile(model, resolve(device), threads)
+        try:
+            return _compile(model, resolve(device), threads)
+        except Unfaithful:
+            if device != "auto":
+                raise
+            return _compile(model, resolve("cpu"), threads)
 
 
 @contextmanager
@@ -81,11 +90,13 @@ def _evaluate(
     if device.type == "cpu":
         return OnnxEngine(graph, threads)
     canary.check_bounds(graph.to(device), device, range(16, 65, 16))
-    return partial(_beside, predictor, EagerMargins(graph, device))
+    return partial(_beside, predictor, EagerMargins(graph, device).begin)
 
 
-def _beside(predictor: Predictor, margins: Callable[[Ball], NDArray[np.float64]], ball: Ball) -> Evaluation:
-    return Evaluation(predictor(ball.point), margins(ball))
+def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) -> Evaluation:
+    """The bound first: a GPU works on it while the CPU predicts."""
+    margins = begin(ball)
+    return Evaluation(predictor(ball.point), margins())
 
 
 def _tighter(graph: Graph, device: torch.device, threads: int | None) -> Tighten | str:
@@ -96,7 +107,7 @@ def _tighter(graph: Graph, device: torch.device, threads: int | None) -> Tighten
         return str(error)
 
 
-def _nothing_guaranteed(classes: int, ball: Ball) -> NDArray[np.float64]:
+def _nothing_guaranteed(classes: int, ball: Ball) -> Margins:
     """For a model that could overflow float32 somewhere in the pixel cube."""
     margins = np.where(np.eye(classes, dtype=bool), 0.0, np.inf)
-    return np.broadcast_to(margins, (len(ball.point), classes, classes))
+    return lambda: np.broadcast_to(margins, (len(ball.point), classes, classes))

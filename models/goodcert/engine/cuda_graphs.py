@@ -6,6 +6,7 @@ A graph is of one shape, so there is one for every number of rows that a padded 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,12 +28,16 @@ class Captured:
 class GraphedMargins:
     """A module of margins on `device` for boxes (N, *shape), N one of `rows`. Thread-safe."""
 
+    @torch.inference_mode()
     def __init__(
         self, module: nn.Module, shape: tuple[int, ...], rows: Iterable[int], device: torch.device
     ) -> None:
+        self._module = module  # a graph reads its weights where they lay, and does not keep them alive
         self._lock = Lock()  # the memory of a graph is that of one caller at a time
-        self._captured = {n: _capture(module, torch.zeros(n, *shape, device=device)) for n in rows}
+        pool = torch.cuda.graph_pool_handle()  # one for all, as no two ever run at once
+        self._captured = {n: _capture(module, torch.zeros(n, *shape, device=device), pool) for n in rows}
 
+    @torch.inference_mode()
     def __call__(self, lower: Tensor, upper: Tensor) -> Tensor:
         """Margins (N, K, K) for boxes on any device."""
         captured = self._captured[len(lower)]
@@ -43,7 +48,7 @@ class GraphedMargins:
             return captured.margins.clone()
 
 
-def _capture(module: nn.Module, box: Tensor) -> Captured:
+def _capture(module: nn.Module, box: Tensor, pool: Any) -> Captured:
     lower, upper = box.clone(), box.clone()
     aside = torch.cuda.Stream(box.device)  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream(box.device))
@@ -52,6 +57,6 @@ def _capture(module: nn.Module, box: Tensor) -> Captured:
             module(lower, upper)
     torch.cuda.current_stream(box.device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool):
         margins = module(lower, upper)
     return Captured(graph, lower, upper, margins)

@@ -25,13 +25,17 @@ class EagerMargins:
         self._device = device
         self._run = _runner(graph, device)
 
-    @torch.inference_mode()
     def __call__(self, ball: Ball) -> NDArray[np.float64]:
         """Margins (N, K, K)."""
+        return self.begin(ball)()
+
+    @torch.inference_mode()
+    def begin(self, ball: Ball) -> Callable[[], NDArray[np.float64]]:
+        """What waits for the margins and gives them: a GPU computes them meanwhile."""
         count = len(ball.lower)
         lower, upper = (_pad(torch.from_numpy(np.ascontiguousarray(x)), -count % ROWS) for x in ball[1:])
         margins = self._run(lower.to(self._device), upper.to(self._device))[:count]
-        return np.asarray(margins.cpu().numpy())
+        return lambda: np.asarray(margins.cpu().numpy())
 
 
 def _runner(graph: Graph, device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
@@ -39,8 +43,7 @@ def _runner(graph: Graph, device: torch.device) -> Callable[[Tensor, Tensor], Te
     if device.type != "cuda":
         return module
     shape = tuple(size or 1 for size in graph.input_shape[1:])
-    with torch.inference_mode():
-        return GraphedMargins(module, shape, range(ROWS, CHUNK + 1, ROWS), device)
+    return GraphedMargins(module, shape, range(ROWS, CHUNK + 1, ROWS), device)
 
 
 def _pad(x: Tensor, rows: int) -> Tensor:

@@ -55,7 +55,7 @@ def _layer(node: Node, graph: Graph) -> Function | None:
     weight, *rest = (graph.constants[name] for name in node.inputs[1:])
     bias = rest[0] if rest else None
     if node.op == "Conv":
-        return partial(_conv, convolution(node.attributes, weight.ndim - 2), weight, bias)
+        return partial(_conv, convolution(node.attributes, weight.ndim - 2, faithful=False), weight, bias)
     return partial(_gemm, weight.T if node.attributes.get("transB", 0) else weight, bias)
 
 

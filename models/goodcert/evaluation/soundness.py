@@ -29,6 +29,7 @@ from goodcert.engine.prediction import confidence
 from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
 from goodcert.evaluation.orders import ORDERS, dense
 
+CPU = torch.device("cpu")
 WIDTHS = (0.0, 1e-7, 1e-6, 1e-3, 0.25)
 POINTS = 8
 ALL_NETS = {**NETS, **WIDE_NETS}
@@ -77,22 +78,23 @@ def _outside(values: Ends, bounds: Ends) -> tuple[int, float]:
     return int((~inside).sum()), float(share[~inside].max(initial=0.0))
 
 
-def attempts(nets: Mapping[str, Factory] = ALL_NETS, boxes: int = 10) -> Iterator[Row]:
+def attempts(nets: Mapping[str, Factory] = ALL_NETS, boxes: int = 10, device: torch.device = CPU) -> Iterator[Row]:
     """One row after the other, for ever: every kind of network in turn, with new weights and boxes each time."""
     for seed in count():
         for place, (kind, factory) in enumerate(nets.items()):
             random = np.random.default_rng([seed, place])
-            yield attempt(kind, factory(random), random, boxes)
+            yield attempt(kind, factory(random), random, boxes, device)
 
 
-def attempt(kind: str, layers: Layers, random: np.random.Generator, boxes: int) -> Row:
-    """All checks of one network on so many boxes, or fewer where its first layer is large."""
+def attempt(kind: str, layers: Layers, random: np.random.Generator, boxes: int, device: torch.device = CPU) -> Row:
+    """All checks of one network on so many boxes, or fewer where its first layer is large. device: where the
+    bounds are computed; the values are computed by NumPy."""
     first, _ = layers[0]
     room = max(1, _MEMORY // (POINTS * first.size))
     ends = [box(random, first.shape[1], random.choice(WIDTHS)) for _ in range(min(boxes, room))]
     lower, upper = (np.stack(side) for side in zip(*ends, strict=True))
     points = _points(lower, upper, first, random)
-    sound, plain = (_bounds(layers, lower, upper, rounding) for rounding in (FLOAT32, EXACT))
+    sound, plain = (_bounds(layers, lower, upper, rounding, device) for rounding in (FLOAT32, EXACT))
     checked = (
         Row(kind, values[0].size, *_outside(values, sound), *_outside(values, plain))
         for values in _values(layers, points)
@@ -112,13 +114,14 @@ def _points(lower: Array, upper: Array, weight: Array, random: np.random.Generat
 # --- the bounds ---------------------------------------------------------------------------------------
 
 
-def _bounds(layers: Layers, lower: Array, upper: Array, rounding: Rounding) -> Ends:
+def _bounds(layers: Layers, lower: Array, upper: Array, rounding: Rounding, device: torch.device) -> Ends:
     """For every point: its box's bounds on all features, on all differences of logits, on the confidence."""
-    net = graph(layers)
-    x = Nonnegative(*(torch.from_numpy(end)[:, None, None] for end in (lower, upper)))
+    net = graph(layers).to(device)
+    x = Nonnegative(*(torch.from_numpy(end)[:, None, None].to(device) for end in (lower, upper)))
     values = prepare(net, rounding).trace(x)
-    features = [torch.cat([values[f"g{i}"][side] for i in range(len(layers))], dim=1).double() for side in (0, 1)]
-    margins = MarginModule(net)(*x) if rounding is FLOAT32 else _plain_margins(net, x)
+    ends = [torch.cat([values[f"g{i}"][side] for i in range(len(layers))], dim=1) for side in (0, 1)]
+    features = [end.cpu().double() for end in ends]
+    margins = (MarginModule(net)(*x) if rounding is FLOAT32 else _plain_margins(net, x)).cpu()
     first, second = np.triu_indices(margins.shape[1], 1)
     differences = -margins[:, second, first], margins[:, first, second]
     bounds = confidence_lower_bound(margins.numpy()), confidence_upper_bound(margins.numpy())
@@ -217,11 +220,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(checks: int, hardware: str, table: str) -> str:
+def page(checks: int, device: str, hardware: str, table: str) -> str:
     """The document of one run."""
     return f"""# Attempts to break the bounds
 
-Made by `goodcert bench soundness --checks {checks}` on {hardware}. It ends with status 1 if a bound is broken.
+Made by `goodcert bench soundness --device {device} --checks {checks}` on {hardware}.
+It ends with status 1 if a bound is broken.
 
 {table}
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -43,7 +45,7 @@ def train(
         _resume(run, recipe, folder)
     else:
         _fit(run.net, recipe, data, base)
-    with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+    with _the_same_kernels():
         while run.epoch < recipe.epochs:
             measured = _epoch(run, recipe, data, device, folder, seconds)
             run.epoch, run.sums = run.epoch + 1, {}
@@ -51,6 +53,19 @@ def train(
             checkpoint.save(run, asdict(recipe), folder)
             _write_log(folder, run.log)
     return run.net
+
+
+@contextmanager
+def _the_same_kernels() -> Iterator[None]:
+    """cuDNN with kernels that sum in a fixed order, the same ones every time. (PyTorch's own context manager
+    refuses once an engine was compiled, which keeps TF32 from convolutions alone.)"""
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 def _start(recipe: Recipe, device: torch.device) -> Run:

@@ -53,7 +53,7 @@ def _rows(options: argparse.Namespace) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         name, _ = write_model("S", Path(folder))
         path, rows = f"/v2/models/{name}/infer", []
-        with processes.service(Path(folder), options.threads) as server:
+        with processes.service(Path(folder), "cpu", options.threads) as server:
             load(server.port, path, [request()], 16, 1)  # to warm up
             for callers in tqdm(options.callers, desc="bench overload", leave=False):
                 seen = load(server.port, path, [request()], callers, options.seconds)

@@ -23,6 +23,7 @@ IMAGES = 32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nets", nargs="+", default=["S", "L"], metavar="NET", help="default: S L")
     parser.add_argument("--connections", nargs="+", type=int, default=[1, 16, 64], metavar="N")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where bounds are computed")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the engine (default: 1)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="the middle one counts (default: 3)")
     parser.add_argument("--seconds", type=float, default=3, metavar="N", help="of load a round (default: 3)")
@@ -51,11 +52,11 @@ def _rows(options: argparse.Namespace) -> Iterator["Row"]:
 
     with tempfile.TemporaryDirectory() as folder:
         models = {net: write_model(net, Path(folder)) for net in options.nets}
-        with processes.service(Path(folder), options.threads) as server, processes.noop() as noop:
+        with processes.service(Path(folder), options.device, options.threads) as server, processes.noop() as noop:
             kinds = [kind for kind, body in BODIES.items() if server.has(body.probe)]
             cases = list(product(options.nets, kinds))
             for net, kind in tqdm(cases, desc="bench serve", leave=False):
-                case = Case(net, kind, *models[net], server, noop, options.threads, IMAGES)
+                case = Case(net, kind, *models[net], server, noop, options.device, options.threads, IMAGES)
                 for connections in options.connections:
                     yield case.measure(connections, options.rounds, options.seconds)
 
@@ -67,9 +68,8 @@ def _page(options: argparse.Namespace, busy: float, table: str) -> str:
     picture = options.write.with_suffix(".png").name if options.write else "serving.png"
     return f"""# What a certificate costs over HTTP
 
-Measured by `goodcert bench serve --rounds {options.rounds} --seconds {options.seconds:g} --threads \
-{options.threads}` on {speed.hardware("cpu")}, under load by {generator()}; when it began, other \
-programs made a load of {busy:.1f} on {os.cpu_count()} processors. Milliseconds of processor time a \
+Measured by `{_command(options)}` on {speed.hardware(options.device)}, under load by {generator()}; when it \
+began, other programs made a load of {busy:.1f} on {os.cpu_count()} processors. Milliseconds of processor time a \
 certificate, all threads of the server counted; latencies are milliseconds, too. S is version 1 of the default \
 model, the others are untrained networks of the architecture named. Bodies are one image of 28 x 28: a PNG file \
 to `/v1`, or, to `/v2`, a UINT8 tensor in the binary form of the Open Inference Protocol, which is the default of \
@@ -85,3 +85,8 @@ not those of a loop that does not.
 
 {table}
 """
+
+
+def _command(options: argparse.Namespace) -> str:
+    flags = f"--device {options.device} --rounds {options.rounds} --seconds {options.seconds:g}"
+    return f"goodcert bench serve {flags} --threads {options.threads}"

@@ -23,6 +23,7 @@ class Case:
         model: Artifact,
         server: Server,
         noop: Server,
+        device: str,
         threads: int,
         count: int,
     ) -> None:
@@ -32,7 +33,7 @@ class Case:
         self._path = body.path.format(model=name)
         bodies = [body.encode(image) for image in images(count)]
         self._requests = [Request(body.headers(data), data) for data in bodies]
-        self._alone = InProcess(model, body, bodies, threads)
+        self._alone = InProcess(model, body, bodies, device, threads)
 
     def measure(self, connections: int, rounds: int, seconds: float) -> Row:
         """The middle round. Raises RuntimeError when a request fails."""

@@ -49,9 +49,9 @@ def _metadata() -> Metadata:
 class InProcess:
     """A model with its engine, and some bodies to certify."""
 
-    def __init__(self, model: Artifact, body: Body, bodies: Sequence[bytes], threads: int) -> None:
+    def __init__(self, model: Artifact, body: Body, bodies: Sequence[bytes], device: str, threads: int) -> None:
         self._metadata, self._body, self._bodies = model.metadata, body, bodies
-        self._engine: Engine = engine.compile(model.model, "cpu", threads)
+        self._engine: Engine = engine.compile(model.model, device, threads)
 
     def engine_ms(self, batch: int, seconds: float) -> float:
         """Milliseconds of processor time an image, in batches of this size, the images being there."""

@@ -47,8 +47,8 @@ class Server:
 
 
 @contextmanager
-def service(models: Path, threads: int) -> Iterator[Server]:
-    options = ["--models", str(models), "--threads", str(threads), "--device", "cpu"]
+def service(models: Path, device: str, threads: int) -> Iterator[Server]:
+    options = ["--models", str(models), "--threads", str(threads), "--device", device]
     with running(["-m", "goodcert.cli.main", "serve", *options, "--port"]) as server:
         yield server
 
