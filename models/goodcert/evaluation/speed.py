@@ -80,8 +80,8 @@ def table(rows: Iterable[Row]) -> str:
 def hardware(device: str) -> str:
     """What the table was measured on."""
     runtimes = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime"))
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    return f"{name}, Python {platform.python_version()}, {runtimes}"
+    gpu = f"{torch.cuda.get_device_name()} beside " if device == "cuda" else ""
+    return f"{gpu}{_processor()}, Python {platform.python_version()}, {runtimes}"
 
 
 def _processor() -> str:
