@@ -10,6 +10,7 @@ kernels by shape and batch, so every layer of the model is tried in its own shap
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -40,6 +41,21 @@ class Layer:
     node: Node
     inputs: tuple[int, ...]
     weight: tuple[int, ...]
+
+    @cached_property
+    def examples(self) -> Tensor:
+        """Inputs of the largest batch; a smaller one takes the first."""
+        return canary_input(self, max(BATCHES))
+
+    @cached_property
+    def canary(self) -> Tensor:
+        """The weights with one that is not 0 an output."""
+        return canary_weight(self)
+
+    @cached_property
+    def expected(self) -> Tensor:
+        """What a faithful layer returns for the examples."""
+        return picked(self, self.examples)
 
 
 def layers(graph: Graph) -> list[Layer]:
@@ -98,7 +114,7 @@ def torch_layer(layer: Layer) -> Run:
 
 def onnx_layer(layer: Layer, threads: int | None) -> Run:
     """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
-    constants = {"w": canary_weight(layer)}
+    constants = {"w": layer.canary}
     if layer.node.op != "MatMul":
         constants["b"] = torch.zeros(_outputs(layer))
     node = Node(layer.node.op, ("x", *constants), "y", layer.node.attributes)
@@ -119,8 +135,8 @@ def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str)
 
 def faithful(layer: Layer, run: Run, batch: int, device: torch.device) -> bool:
     """Whether `run` returns the products that the canary's weights pick, to the bit."""
-    x, weight = canary_input(layer, batch), canary_weight(layer)
-    return torch.equal(run(x.to(device), weight.to(device)).cpu(), picked(layer, x))
+    made = run(layer.examples[:batch].to(device), layer.canary.to(device))
+    return torch.equal(made.cpu(), layer.expected[:batch])
 
 
 def canary_input(layer: Layer, batch: int) -> Tensor:

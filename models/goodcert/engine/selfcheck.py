@@ -26,7 +26,7 @@ def check(engine: Engine, seed: int = 0) -> None:
         certificates = engine.certify(images, epsilon)
         _require(bool(certificates.in_order().all()), "lower bound, confidence and upper bound are out of order")
         _check_agreement(engine, images, epsilon, certificates, seed)
-        if engine.bit_identical:
+        if engine.bit_identical and epsilon == _EPSILONS[-1]:  # runtimes choose kernels by shapes, not by values
             _check_batches(engine, images, epsilon, certificates)
     _check_predictions(engine, images)
     if "crown" in engine.methods:
@@ -51,7 +51,7 @@ def _check_agreement(
     ball = around(images, epsilon)
     share = np.random.default_rng(seed).random(images.shape, dtype=np.float32)
     points = np.clip(ball.lower + share * (ball.upper - ball.lower), ball.lower, ball.upper)
-    for x in (ball.point, ball.lower, ball.upper, points):
+    for x in (ball.point, ball.lower, ball.upper, points) if epsilon else (ball.point,):
         logits = engine.logits(x).astype(np.float64)
         with np.errstate(invalid="ignore"):  # infinity - infinity; such a model has infinite margins
             within = logits[:, :, None] - logits[:, None, :] <= certificates.margins
