@@ -7,9 +7,13 @@ from contextlib import asynccontextmanager
 from functools import wraps
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from goodcert.serve.batching import Batcher, Limits, in_thread
+from goodcert.serve.batching import Batcher, Limits, Priority, in_thread
 from goodcert.serve.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
+
+PRIORITIES: tuple[Priority, ...] = ("monitor", "bulk")
 
 
 class Double:
@@ -301,6 +305,18 @@ def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, p
 )
 def test_of_batches_of_one_those_that_bulk_leaves_count_as_well(at_once, priority, count, others, batches):
     assert Limits(1, at_once=at_once).batches(priority, count, others) == batches
+
+
+@given(
+    st.integers(1, 256), st.integers(1, 16), st.integers(1, 500), st.integers(0, 500), st.sampled_from(PRIORITIES)
+)
+def test_the_quick_estimate_is_never_below_the_exact_one(
+    max_batch: int, at_once: int, count: int, others: int, priority: Priority
+) -> None:
+    """In batches, after all threads have just begun one: the latest that the items can be done."""
+    limits = Limits(max_batch, at_once=at_once)
+    rounds = (limits.batches(priority, count, others) - 1) // at_once
+    assert limits.most_batches(count + others) >= 1 + rounds + 1
 
 
 def in_slots(count, **limits):

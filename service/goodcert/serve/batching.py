@@ -91,6 +91,11 @@ class Limits:
         could wait for as long as the longest item takes."""
         return max(1, self.at_once - 1)
 
+    def most_batches(self, count: int) -> float:
+        """At least as many as it takes, one after another, until so many items are done, of whatever priorities,
+        and what runs before them: each takes its share as if it were bulk, with half of the threads."""
+        return 2 + 2 * count * BULK_SHARE / self.max_batch
+
     def batches(self, priority: Priority, count: int, others: int) -> int:
         """After how many batches so many items of the priority are done, of the other one so many waiting, too:
         they share the batches until those others are done, too."""
@@ -304,11 +309,16 @@ class Batcher(Generic[T, R]):
             raise ShuttingDown
         lane = self._lanes[priority]
         left = deadline - asyncio.get_running_loop().time()
-        late = len(lane) and self._seconds(priority, len(lane) + count) > left
-        if late or not lane.has_room(size_bytes, self._limits, count):
+        if self._late(priority, len(lane), count, left) or not lane.has_room(size_bytes, self._limits, count):
             drained = math.ceil(self._seconds(priority, len(lane)))
             raise QueueFull(min(max(drained, 1), _LONGEST_RETRY_SECONDS))
         return lane
+
+    def _late(self, priority: Priority, waiting: int, count: int, left: float) -> bool:
+        """Whether so many more items behind those of the priority that wait would be done after `left` seconds."""
+        if not waiting or self._limits.most_batches(len(self) + count) * self._seconds_per_batch <= left:
+            return False  # which is nearly always so, and soon told
+        return self._seconds(priority, waiting + count) > left
 
     def _seconds(self, priority: Priority, count: int) -> float:
         """Until so many items of the priority should be done, at the rate seen lately: after the batches that run

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 def text_of(time: datetime) -> str:
     """time: with a zone."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def parse(text: str) -> str:

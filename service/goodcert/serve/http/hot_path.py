@@ -6,6 +6,7 @@ it leaves out is the framework's own cost, several times that of everything else
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +28,7 @@ class HotPath:
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        named = _named(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
+        named = _named(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if named is None or _is_form(scope):
             await self._app(scope, receive, send)
             return
@@ -54,9 +55,10 @@ async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
         return await service.departure.leave(make, about.once(upload), about.deadline)
 
 
-def _named(scope: Scope) -> tuple[str, str | None] | None:
+@lru_cache(maxsize=256)
+def _named(path: str) -> tuple[str, str | None] | None:
     """The model and its version, of the path of a certify request; None for any other."""
-    match scope["path"].split("/"):
+    match path.split("/"):
         case ["", "v1", "models", name, "certify"] if name:
             return name, None
         case ["", "v1", "models", name, "versions", version, "certify"] if name and version:
