@@ -87,8 +87,8 @@ def test_the_command_fails_when_a_bound_is_broken(
 ) -> None:
     rows = [Row(kind, 600, 0, 0.0, 7, 0.1) for kind in soundness.ALL_NETS]
     rows[0] = replace(rows[0], escapes=escapes)
-    monkeypatch.setattr(soundness, "attempts", lambda: iter(rows * 2))
+    monkeypatch.setattr(soundness, "attempts", lambda device: iter(rows * 2))  # noqa: ARG005
     page = tmp_path / "soundness.md"
     assert main.main(["bench", "soundness", "--checks", "1000", "--write", str(page)]) == status
     assert f"| all | {600 * len(rows):,} | {escapes} |" in capsys.readouterr().out
-    assert "`goodcert bench soundness --checks 1000`" in page.read_text(encoding="utf-8")
+    assert "`goodcert bench soundness --device cpu --checks 1000`" in page.read_text(encoding="utf-8")
