@@ -32,7 +32,7 @@ class MarginModule(nn.Module):
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
         (x,) = self._program(Nonnegative(lower, upper))
-        return self._differences(Interval(x.lower.double(), x.upper.double()))
+        return self._differences(type(x)(x.lower.double(), x.upper.double()))
 
 
 def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
@@ -85,5 +85,5 @@ def training_margins(body: Program, weight: Tensor, bias: Tensor, box: Interval,
     last layer keeps that dtype: small differences are what training is about."""
     (x,) = body(box)
     with torch.autocast(weight.device.type, enabled=False):
-        x = Interval(x.lower.to(weight.dtype), x.upper.to(weight.dtype))
+        x = type(x)(x.lower.to(weight.dtype), x.upper.to(weight.dtype))
         return LogitDifferences(weight, bias, rounding)(x)

@@ -3,7 +3,9 @@
 The last affine layer is not bounded logit by logit but fused into all differences of two logits, which keeps
 what both share from being paid for twice (Bitterwolf et al., NeurIPS 2020, eq. 5):
 
-    ub(f_k - f_l) = (W_k - W_l) mu + |W_k - W_l| r + b_k - b_l,          ub(f_k - f_k) = 0.
+    ub(f_k - f_l) = (W_k - W_l) mu + |W_k - W_l| r + b_k - b_l,          ub(f_k - f_k) = 0,
+
+with mu = (l + h) / 2 and r = (h - l) / 2, whose halves are taken of the weights, once.
 
 The softmax confidence is then at most max_k 1 / sum_l exp(-ub(f_k - f_l)) (eq. 6), and by the same argument
 at least max_k 1 / sum_l exp(ub(f_l - f_k)).
@@ -42,9 +44,6 @@ class LogitDifferences:
         if not 2 <= classes <= MAX_CLASSES:
             raise ValueError(f"got {classes} classes, expected 2 to {MAX_CLASSES}")
         self._weight, self._bias = weight, bias
-        self._absolute = torch.cat([weight.abs(), bias.abs()[:, None]], dim=1)
-        self._gamma = float32_above(rounding.gamma(features + 1) * (1 + 2**-20)) if rounding.unit else 0.0
-        self._tiny = rounding.tiny
         self._first, self._second = torch.triu_indices(classes, classes, 1, device=weight.device)
         self._order = _pair_order(classes, self._first, self._second)
         rows = max(1, _CHUNK // features)
@@ -52,33 +51,41 @@ class LogitDifferences:
         self._chunks = list(chunks)
         # One chunk is worth keeping; more are made anew each time, to bound the memory.
         self._kept = self._differences(self._chunks[0]) if len(self._chunks) == 1 else None
+        self._strays = self._pair_strays = None
+        if rounding.unit:
+            gamma = float32_above(rounding.gamma(features + 1) * (1 + 2**-20))
+            self._strays = weight.abs() * gamma, bias.abs() * gamma + rounding.tiny
+            if self._kept:
+                self._pair_strays = self._in_pairs(self._strays[0].T).T, self._in_pairs(self._strays[1])
 
     def __call__(self, x: Interval) -> Tensor:
         """(N, K, K): entry (k, l) bounds f_k - f_l from above; the diagonal is exactly 0."""
-        mu = x.centre
-        radius = x.radius(mu)
+        total, width = x.lower + x.upper, x.upper - x.lower
         chunks = [self._kept] if self._kept else map(self._differences, self._chunks)
-        bounds = [(F.linear(mu, w, b), F.linear(radius, w_abs)) for w, w_abs, b in chunks]
-        centre, reach = (torch.cat(part, dim=1) for part in zip(*bounds, strict=True))
-        if self._gamma:
-            margin = self._margin(x)
-            reach = reach + (margin[:, self._first] + margin[:, self._second])
-        zero = torch.zeros_like(centre[:, :1])
-        both = torch.cat([zero, centre + reach, reach - centre], dim=1)
+        bounds = [(F.linear(total, w, b), F.linear(width, w_abs)) for w, w_abs, b in chunks]
+        centre, reach = (torch.cat(p, dim=1) for p in zip(*bounds, strict=True)) if len(bounds) > 1 else bounds[0]
+        if self._strays:
+            reach = reach + self._stray(x.magnitude, *self._strays)
+        both = F.pad(torch.cat([centre + reach, reach - centre], dim=1), (1, 0))
         classes = self._weight.shape[0]
         return both[:, self._order].reshape(-1, classes, classes)
 
     def _differences(self, pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """W_k - W_l, its absolute value, and b_k - b_l, a row a pair."""
+        """Half of W_k - W_l, its absolute value, and b_k - b_l, a row a pair."""
         first, second = pairs
-        rows = self._weight[first] - self._weight[second]
+        rows = (self._weight[first] - self._weight[second]) * 0.5
         return rows, rows.abs(), self._bias[first] - self._bias[second]
 
-    def _margin(self, x: Interval) -> Tensor:
-        """(N, K): how far the deployed logits can stray from real arithmetic."""
-        magnitude = x.magnitude
-        sums = F.linear(magnitude, self._absolute[:, :-1], self._absolute[:, -1])
-        return sums * self._gamma + self._tiny
+    def _stray(self, magnitude: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """(N, pairs): how far the two deployed logits together can stray from real arithmetic. Of few pairs by one
+        product; of many from that of each logit."""
+        if self._pair_strays:
+            return F.linear(magnitude, *self._pair_strays)
+        return self._in_pairs(F.linear(magnitude, weight, bias))
+
+    def _in_pairs(self, values: Tensor) -> Tensor:
+        """The sum of the two of each pair, of values (..., K)."""
+        return values[..., self._first] + values[..., self._second]
 
 
 def _pair_order(classes: int, first: Tensor, second: Tensor) -> Tensor:

@@ -31,3 +31,7 @@ class Nonnegative(Interval):
     """A box without negative ends, whatever the input: of pixels, or behind a Relu. Its margins are cheaper."""
 
     __slots__ = ()
+
+    @property
+    def magnitude(self) -> Tensor:
+        return self.upper
