@@ -16,7 +16,7 @@ ROWS = 24
 """The most rows of one run: of more, the values of a small network no longer stay in the second-level cache. (S on
 one core: 0.141 ms an image in runs of 22 rows, 0.158 in one of 64. M and L, busier computing: no difference.)"""
 
-SECONDS_WORTH_A_THREAD = 0.002
+SECONDS_WORTH_A_THREAD = 0.001
 """Less work is not worth a hop to another thread: where there are sixteen, they would do little but wake up."""
 
 # Fusions that multiply or add weights together and so round them anew: the graph that runs would no longer
@@ -79,7 +79,7 @@ class RowRunner:
 
     def _worth(self, rows: int) -> int:
         """How many threads so many rows are worth."""
-        return int(min(self._threads, rows, rows * self._row_seconds // SECONDS_WORTH_A_THREAD))
+        return min(self._threads, rows, round(rows * self._row_seconds / SECONDS_WORTH_A_THREAD))
 
     def _run(self, inputs: Sequence[NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
         """In this thread."""
