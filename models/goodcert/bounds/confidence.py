@@ -51,12 +51,7 @@ class LogitDifferences:
         self._chunks = list(chunks)
         # One chunk is worth keeping; more are made anew each time, to bound the memory.
         self._kept = self._differences(self._chunks[0]) if len(self._chunks) == 1 else None
-        self._strays = self._pair_strays = None
-        if rounding.unit:
-            gamma = float32_above(rounding.gamma(features + 1) * (1 + 2**-20))
-            self._strays = weight.abs() * gamma, bias.abs() * gamma + rounding.tiny
-            if self._kept:
-                self._pair_strays = self._in_pairs(self._strays[0].T).T, self._in_pairs(self._strays[1])
+        self._strays = self._stray(rounding) if rounding.unit else None
 
     def __call__(self, x: Interval) -> Tensor:
         """(N, K, K): entry (k, l) bounds f_k - f_l from above; the diagonal is exactly 0."""
@@ -65,7 +60,8 @@ class LogitDifferences:
         bounds = [(F.linear(total, w, b), F.linear(width, w_abs)) for w, w_abs, b in chunks]
         centre, reach = (torch.cat(p, dim=1) for p in zip(*bounds, strict=True)) if len(bounds) > 1 else bounds[0]
         if self._strays:
-            reach = reach + self._stray(x.magnitude, *self._strays)
+            stray = F.linear(x.magnitude, *self._strays)
+            reach = reach + (stray if self._kept else self._in_pairs(stray))
         both = F.pad(torch.cat([centre + reach, reach - centre], dim=1), (1, 0))
         classes = self._weight.shape[0]
         return both[:, self._order].reshape(-1, classes, classes)
@@ -76,12 +72,12 @@ class LogitDifferences:
         rows = (self._weight[first] - self._weight[second]) * 0.5
         return rows, rows.abs(), self._bias[first] - self._bias[second]
 
-    def _stray(self, magnitude: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """(N, pairs): how far the two deployed logits together can stray from real arithmetic. Of few pairs by one
-        product; of many from that of each logit."""
-        if self._pair_strays:
-            return F.linear(magnitude, *self._pair_strays)
-        return self._in_pairs(F.linear(magnitude, weight, bias))
+    def _stray(self, rounding: Rounding) -> tuple[Tensor, Tensor]:
+        """How far the deployed logits can stray from real arithmetic, as a linear map of the largest |x|: where
+        the pairs are few, for both of each pair together; else for each logit."""
+        gamma = float32_above(rounding.gamma(self._weight.shape[1] + 1) * (1 + 2**-20))
+        weight, bias = self._weight.abs() * gamma, self._bias.abs() * gamma + rounding.tiny
+        return (self._in_pairs(weight.T).T, self._in_pairs(bias)) if self._kept else (weight, bias)
 
     def _in_pairs(self, values: Tensor) -> Tensor:
         """The sum of the two of each pair, of values (..., K)."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from goodcert.engine.threads import at_once
 
 ROWS = 24
-"""The most rows of one run: of more, the values of a small network no longer stay in the second-level cache. (S on
-one core: 0.141 ms an image in runs of 22 rows, 0.158 in one of 64. M and L, busier computing: no difference.)"""
+"""The most rows of one run: of more, the values of a small network no longer stay in the second-level cache, and
+those of a large one take more memory. (S alone on a core is a tenth faster so; M, L, and S under load are not.)"""
 
 SECONDS_WORTH_A_THREAD = 0.001
 """Less work is not worth a hop to another thread: where there are sixteen, they would do little but wake up."""

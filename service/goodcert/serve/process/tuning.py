@@ -14,7 +14,7 @@ def settle() -> None:
     """To be called before the models are loaded, and before there are threads."""
     gc.freeze()  # what was imported stays, and no collection walks through it
     # glibc gives every thread a heap of its own, of up to 64 MiB, and hardly ever takes it back: ten thousand
-    # uploads, a few of them large, left 200 MiB in those of the decoders. With one heap for all they leave 5.
+    # uploads, a few of them large, left 200 MiB in those of the decoders (tests/promises/test_endurance.py).
     _set(_M_ARENA_MAX, 1)
 
 
