@@ -98,7 +98,7 @@ def dense_layers(*branches: str) -> Graph:
     """Flatten, then branches of dense layers and ReLUs through the weights named by letters, summed up."""
     random = np.random.default_rng(5)
     names = sorted({name for branch in branches for name in branch})
-    shapes = {name: (4, 4) for name in names} | {f"{name}'": (4,) for name in names} | {"last": (3, 4)}
+    shapes = dict.fromkeys(names, (4, 4)) | {f"{name}'": (4,) for name in names} | {"last": (3, 4)}
     constants = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     operations: list[Operation] = [("Flatten", ["x"], "f", {})]
     for i, branch in enumerate(branches):
