@@ -144,10 +144,12 @@ def _check_crops(node: Node, kernel: Sequence[int], sizes: list[int]) -> None:
     begin, end = crops(node.attributes, whole, sizes)
     left = [w - b - e for w, b, e in zip(whole, begin, end, strict=True)]
     require(node, min(left) >= 1, "an output of at least one number along every axis")
-    if "output_shape" not in node.attributes:
-        extra = node.attributes.get("output_padding", [0] * dims)
-        reached = all(-e <= x for e, x in zip(end, extra, strict=True))
-        require(node, reached, "strides no longer than the windows with auto_pad SAME; write pads instead")
+    extra = node.attributes.get("output_padding", [0] * dims)
+    steps = [max(s, d) for s, d in zip(strides, dilations, strict=True)]
+    short = all(x < step and -e < step for x, e, step in zip(extra, end, steps, strict=True))
+    require(node, short, "an output longer than what the windows reach by less than a stride or dilation")
+    reached = "output_shape" in node.attributes or all(-e <= x for e, x in zip(end, extra, strict=True))
+    require(node, reached, "strides no longer than the windows with auto_pad SAME; write pads instead")
 
 
 def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:

@@ -114,7 +114,7 @@ def plain_padding(graph: Graph) -> Graph:
             rest.pop("dilations", None)
         if rest.get("auto_pad") == "VALID":
             rest.pop("pads", None)
-        if rest.get("auto_pad") in ("VALID", "NOTSET"):
+        if rest.get("auto_pad") == "NOTSET" or (rest.get("auto_pad") == "VALID" and not rest.get("ceil_mode")):
             del rest["auto_pad"]
         return replace(node, attributes=rest)
 

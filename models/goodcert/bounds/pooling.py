@@ -73,8 +73,6 @@ def window_of(node: Node) -> tuple[list[int], list[int], list[int]]:
     kernel = list(node.attributes["kernel_shape"])
     check_attributes(node, len(kernel))
     dilations = dilations_of(node.attributes, len(kernel))
-    same = str(node.attributes.get("auto_pad", "")).startswith("SAME")
-    require(node, set(dilations) == {1} or not same, "no dilations with auto_pad SAME, of which runtimes disagree")
     return kernel, strides_of(node.attributes, len(kernel)), dilations
 
 
@@ -88,6 +86,8 @@ def _pooled(node: Node, transform: Transform) -> Transform:
         begin, end, over = padding(node.attributes, x.lower)
         short = all(p < k for p, k in zip([*begin, *end], kernel * 2, strict=True))
         require(node, short, "pads shorter than the kernel")
+        whole = node.attributes.get("auto_pad") != "VALID" or not any(over)
+        require(node, whole, "no window beyond the image with auto_pad VALID; ceil_mode adds one in some runtimes")
         axes = zip(x.lower.shape[2:], begin, end, over, kernel, strides, dilations, strict=True)
         require(node, all(_meets_pixels(*axis) for axis in axes), "windows that meet a pixel each")
         return transform(x)

@@ -37,7 +37,7 @@ def check_model(model: onnx.ModelProto) -> None:
         if init.data_location == onnx.TensorProto.EXTERNAL:
             raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
     for position, node in enumerate(model.graph.node):
-        _check_node(node, f"node {node.name or f'#{position}'!r} ({node.op_type})")
+        _check_node(node, opset_of(model), f"node {node.name or f'#{position}'!r} ({node.op_type})")
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -45,9 +45,6 @@ def check_model(model: onnx.ModelProto) -> None:
     _check_extent(model)
     _check_names(model.graph)
     _check_defaults(model.graph)
-    opset = opset_of(model)
-    for position, node in enumerate(model.graph.node):
-        _check_attributes(node, opset, f"node {node.name or f'#{position}'!r} ({node.op_type})")
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -63,14 +60,11 @@ def _check_imports(model: onnx.ModelProto) -> None:
     for domain, several in versions.items():
         if len(several) > 1:
             raise Unsupported(f"the operators of {domain!r} are imported in versions {several}, expected one")
+    if not OLDEST_OPSET <= opset_of(model) <= NEWEST_OPSET:  # other domains are refused where a node uses them
+        raise Unsupported(f"opset {opset_of(model)}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
 
 
 def _check_extent(model: onnx.ModelProto) -> None:
-    for opset in model.opset_import:
-        if opset.domain not in _STANDARD:
-            continue  # refused where a node uses it
-        if not OLDEST_OPSET <= opset.version <= NEWEST_OPSET:
-            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
     if model.functions:
         raise Unsupported(f"model functions are not supported, got {[f.name for f in model.functions]}")
     if model.training_info:
@@ -82,7 +76,7 @@ def _check_extent(model: onnx.ModelProto) -> None:
 # --- nodes --------------------------------------------------------------------------------------------
 
 
-def _check_node(node: onnx.NodeProto, who: str) -> None:
+def _check_node(node: onnx.NodeProto, opset: int, who: str) -> None:
     if node.domain in _STANDARD and not onnx.defs.has(node.op_type):
         raise Unsupported(f"{who}: ONNX has no such operator")
     if node.domain not in _STANDARD:
@@ -92,6 +86,7 @@ def _check_node(node: onnx.NodeProto, who: str) -> None:
     # Before the checker of ONNX sees it, which would look for the file.
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(node)):
         raise Unsupported(f"{who}: external data; store it inside the file")
+    _check_attributes(node, opset, who)
 
 
 def _tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
@@ -103,7 +98,10 @@ def _tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
 
 def _check_attributes(node: onnx.NodeProto, opset: int, who: str) -> None:
     """The checker of ONNX lets attributes pass whose names begin with two underscores."""
-    known = onnx.defs.get_schema(node.op_type, opset, "").attributes
+    try:
+        known = onnx.defs.get_schema(node.op_type, opset, "").attributes
+    except onnx.defs.SchemaError as error:
+        raise Unsupported(f"{who}: opset {opset} has no such operator") from error
     if repeated := _repeated(attribute.name for attribute in node.attribute):
         raise Unsupported(f"{who}: attributes {repeated} are given twice")
     for attribute in node.attribute:

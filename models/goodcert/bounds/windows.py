@@ -16,6 +16,9 @@ from goodcert.bounds.rule import Transform, pads_of, require
 def checked(node: Node, kernel: Sequence[int], transform: Transform) -> Transform:
     """`transform`, of a convolution or a pool with this kernel, for images whose windows all agree about."""
     check_attributes(node, len(kernel))
+    same = node.attributes.get("auto_pad", "").startswith("SAME")
+    plain = set(dilations_of(node.attributes, len(kernel))) == {1}
+    require(node, plain or not same, "no dilations with auto_pad SAME, of which runtimes disagree")
 
     def inside(x: Interval) -> Interval:
         require(node, x.lower.ndim == len(kernel) + 2, f"images (N, C, ...) of {len(kernel)} dimensions")
