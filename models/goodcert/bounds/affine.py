@@ -40,8 +40,8 @@ def affine(
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
     terms: the most roundings on a path, the number of products per output and one at least. halve: take W / 2
-    times l + h in place of W mu, which is the same and saves a pass over the data. size: what stands for |b| in the
-    margin, shaped like the bias; |b| itself where it is None.
+    times l + h in place of W mu, which is the same and saves a pass over the data. size: what stands for |b| in
+    the margin, shaped like the bias; |b| itself where it is None.
     """
     reach_bias = rounding.bias_radius(bias if size is None else size, terms)
     reach_weight = rounding.stretch(weight, terms)

@@ -46,8 +46,8 @@ def sub(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 
 def _of_two(node: Node, lower: Tensor, upper: Tensor, x: Interval, y: Interval, rounding: Rounding) -> Interval:
-    """One rounding of the result; or, where an operand may be drawn into the sum of the layer that makes the other,
-    as many as that has, of both operands."""
+    """One rounding of the result; or, where an operand may be drawn into the sum of the layer that makes the
+    other, as many as that has, of both operands."""
     if not node.roundings:
         return rounding.widen(lower, upper)
     return rounding.spread(lower, upper, x.magnitude + y.magnitude, node.roundings + 3)
