@@ -27,8 +27,8 @@ def pixels(upload: bytes) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow raises nine types and more on bad files
         raise NotCheckable("the image cannot be decoded") from error
     raise NotCheckable(
-        f"the image is of the mode {image.mode!r}, deeper than 8 bits, turned or transparent, but the exact checker "
-        "knows only plain images, grey or in colour, of 8 bits"
+        f"the image has mode {image.mode!r}, or is deeper than 8 bits, turned, transparent or several, but the "
+        "exact checker knows only plain images, grey or in colour"
     )
 
 
@@ -38,8 +38,8 @@ def sentence(found: Comparison) -> str:
     exact, distance = _digits(found.exact[0], 17), _digits(abs(found.excess), 3)
     if found.excess < 0:
         return (
-            f"{found.name}: stated {found.stated}, which is {distance} {unsafe} {exact}, what interval propagation "
-            "gives in exact arithmetic: the statement is refuted"
+            f"{found.name}: stated {found.stated}, which is {distance} {unsafe} {exact}, what interval "
+            "propagation gives in exact arithmetic: the statement is refuted"
         )
     return (
         f"{found.name}: {found.stated} is {distance} {safe} {exact}, what follows in exact arithmetic: it holds."

@@ -56,7 +56,7 @@ def check(certificate: bytes, model: bytes, pixels: NDArray[np.uint8]) -> tuple[
 
 def _compare(name: str, stated: Decimal, exact: Callable[[int], Enclosure], side: int) -> Comparison:
     """Takes more digits until the stated bound is outside the enclosure. That ends: a sum of exponentials of
-    rationals not all 0 is transcendental (Lindemann, Weierstrass), as no decimal is; otherwise the ends are the same.
+    rationals, not all 0, is transcendental (Lindemann, Weierstrass), as no decimal is; of zeros it is exact here.
     """
     digits = 40
     while True:

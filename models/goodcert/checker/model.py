@@ -130,7 +130,8 @@ def _extended(layers: list[AffineLayer], flat: bool, node: NodeProto, constants:
 def _layer(node: NodeProto, weight: Any, bias: list[Any], sees: Footprint | None = None) -> AffineLayer:
     offsets = bias[0] if bias else np.zeros(len(weight), np.float32)
     plain = all(one.dtype == np.float32 and np.isfinite(one).all() and one.size for one in (weight, offsets))
-    require(plain and offsets.shape == weight.shape[:1] and len(bias) < 2, f"{_name(node)} has other weights")
+    fits = plain and offsets.shape == weight.shape[:1] and len(bias) < 2
+    require(fits, f"{_name(node)} has weights that are not finite or not float32, or a bias of another size")
     return AffineLayer(weight.reshape(len(weight), -1), offsets, node.op_type, sees)
 
 

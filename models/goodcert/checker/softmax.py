@@ -1,9 +1,9 @@
 """Eq. 6 between two numbers, as close as asked for.
 
-The exponents are rational. `decimal` rounds divisions and sums down for one end and up for the other; its exp is
-correctly rounded to the nearest and moved to the next number outward. With n digits the ends of exp(x), |x| below
-10^(n / 2), differ by less than (|x| + 4) 10^(1 - n) of it, and those of a share of K classes by less than K + 2 such
-units more than the worst of its exponentials.
+Exponents are rational; `decimal` rounds divisions and sums down for one end and up for the other; its exp is
+rounded to the nearest and moved to the next number outward. With n digits the ends of exp(x), |x| < 10^(n / 2),
+differ by less than (|x| + 4) 10^(1 - n) of it; those of a share of K classes, by less than K + 2 such units more
+than the worst of its exponentials.
 """
 
 from decimal import MAX_EMAX, MIN_EMIN, ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -36,6 +36,4 @@ def _share(row: Integers, scale: int, digits: int) -> Enclosure:
     ones = Decimal(len(row) - len(ratios))  # exp(0) is 1, with no number outward
     least = (down.next_minus(down.exp(down.divide(*ratio))) for ratio in ratios)
     most = (up.next_plus(up.exp(up.divide(*ratio))) for ratio in ratios)
-    low = down.divide(Decimal(1), reduce(up.add, most, ones))
-    high = up.divide(Decimal(1), reduce(down.add, least, ones))
-    return Fraction(low), Fraction(high)
+    return 1 / Fraction(reduce(up.add, most, ones)), 1 / Fraction(reduce(down.add, least, ones))
