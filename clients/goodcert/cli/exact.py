@@ -33,17 +33,12 @@ def pixels(upload: bytes) -> NDArray[np.uint8]:
 
 
 def sentence(found: Comparison) -> str:
-    upper = found.name == "confidence_upper_bound"
-    safe, unsafe = ("above", "below") if upper else ("below", "above")
-    exact, distance = _digits(found.exact[0], 17), _digits(abs(found.excess), 3)
+    stated = f"{found.name}: {found.stated}"
+    above = (found.excess > 0) == (found.name == "confidence_upper_bound")
+    far = f"is {_digits(abs(found.excess), 3)} {'above' if above else 'below'} {_digits(found.exact[0], 17)},"
     if found.excess < 0:
-        return (
-            f"{found.name}: stated {found.stated}, which is {distance} {unsafe} {exact}, what interval "
-            "propagation gives in exact arithmetic: the statement is refuted"
-        )
-    return (
-        f"{found.name}: {found.stated} is {distance} {safe} {exact}, what follows in exact arithmetic: it holds."
-    )
+        return f"{stated} {far} what interval propagation gives in exact arithmetic: the statement is refuted"
+    return f"{stated} {far if found.excess else 'equals'} what follows in exact arithmetic: it holds."
 
 
 def _digits(value: Fraction, digits: int) -> str:
