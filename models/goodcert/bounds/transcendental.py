@@ -34,8 +34,14 @@ from goodcert.bounds.rounding import Rounding
 from goodcert.bounds.rule import Constants, Make, Transform, constant_of, number, require
 
 RELATIVE = 2.0**-20
+DEPLOYED = 15 * 2.0**-24
+"""The share of |f(x)| that a kernel may err by."""
+
 ABSOLUTE = 2.0**-21
 """For functions around 1 in size."""
+
+ERF_ABSOLUTE, GELU_ABSOLUTE = 2.0**-22, 3 * 2.0**-23
+"""What a kernel of Erf, and one of Gelu a unit of |x|, may take of it: the rest pays for `erf` here."""
 
 Function = Callable[[Tensor], Tensor]
 
