@@ -154,9 +154,9 @@ It ends with status 1 if a kernel is not as the proofs need it.
 
 u is 2^-24. The proofs (bounds/transcendental.py) need |result - f(x)| <= 15 u |f(x)| + the allowed absolute term
 + 2^-100, and of Reciprocal and Div results that are rounded to nearest. A unit in the last place (ulp) is that of
-f(x), or of 2^-100 where that is larger; it says little where f(x) vanishes and the allowance is absolute. Inputs and
-values above 2^70 in size are tried too, and not counted: no model with such values is certified. A fall is a result
-below that for the input before, where f never decreases; the rules do not rely on there being none.
+f(x), or of 2^-100 where that is larger; it says little where f(x) vanishes and the allowance is absolute. Inputs
+and values above 2^70 in size are tried too, and not counted: no model with such values is certified. A fall is a
+result below that for the input before, where f never decreases; the rules do not rely on there being none.
 
 Vectors end with values that fill no register of 16, 8 or 4, and every input was seen in a register. Besides, up to
 {tried:,} inputs (every {SHARE}th, and those beside the worst {NEIGHBOURS:,}) were seen in each of {PLACES} places

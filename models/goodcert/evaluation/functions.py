@@ -38,6 +38,7 @@ class Deployed:
     double: f in float64, from float64 tensors. true: f in arbitrary precision. torch: PyTorch's kernel.
     algebraic: a root or quotient, whose nearest float32 is known. positive: f has a value only from 0 on.
     increasing: f never falls. second: makes the second operand from the first.
+    constant: the second operand, where it is one number.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Deployed:
     positive: bool = False
     increasing: bool = True
     second: Callable[[Array], Array] | None = None
+    constant: float | None = None
 
     def operands(self, x: Array) -> tuple[Array, ...]:
         return (x,) if self.second is None else (x, self.second(x))
@@ -129,14 +131,11 @@ def _mp_mish(x: Any) -> Any:
 
 
 def _power(exponent: float) -> Deployed:
+    def power(x: Tensor) -> Tensor:
+        return x.pow(exponent)
+
     return Deployed(
-        f"Pow {exponent:g}",
-        "Pow",
-        lambda x, p: x.pow(p[0]),
-        lambda x, p: x**p,
-        lambda x, p: x.pow(float(p[0])),
-        positive=True,
-        second=lambda x: np.full_like(x, exponent),
+        f"Pow {exponent:g}", "Pow", power, lambda x: x**exponent, power, positive=True, constant=exponent
     )
 
 

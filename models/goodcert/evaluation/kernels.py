@@ -89,7 +89,8 @@ def _operand_names(function: Deployed) -> list[str]:
 
 
 def _node(function: Deployed, inputs: list[str], output: str) -> onnx.NodeProto:
-    return helper.make_node(function.operator, inputs, [output], **function.attributes)
+    constants = [] if function.constant is None else ["constant"]
+    return helper.make_node(function.operator, [*inputs, *constants], [output], **function.attributes)
 
 
 def _written(
@@ -97,6 +98,8 @@ def _written(
 ) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in _operand_names(function)]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)]
+    if function.constant is not None:
+        constants = [*constants, numpy_helper.from_array(np.array(function.constant, np.float32), "constant")]
     graph = helper.make_graph(nodes, function.operator, inputs, outputs, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", function.opset)], ir_version=8)
 

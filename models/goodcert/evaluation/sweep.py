@@ -92,9 +92,9 @@ class Places:
     share: float
 
 
-def every_place(function: Deployed, kernel: Kernel, worst: Array) -> Places:
-    """A share of all inputs, and the neighbours of the worst, in all places of a vector, and among those left."""
-    x = np.concatenate([numbers(np.array(order_of(function, SHARE))), neighbours(worst)])
+def every_place(function: Deployed, kernel: Kernel, worst: Array, stride: int = SHARE) -> Places:
+    """Every so many-th input, and the neighbours of the worst, in all places of a vector, and among those left."""
+    x = np.concatenate([numbers(np.array(order_of(function, stride))), neighbours(worst)])
     x = np.resize(x, -(-len(x) // ROW) * ROW)  # repeats the first, to fill the last row
     first = kernel.whole(x)
     inside, _ = truths(function, x)
