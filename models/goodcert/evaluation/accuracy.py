@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from goodcert.bounds.rounding import MAX_MAGNITUDE
-from goodcert.bounds.transcendental import DEPLOYED
 from goodcert.evaluation.functions import Array, Deployed
 
 COUNT = 2**32
@@ -47,10 +46,10 @@ class Tally:
     """What was seen of a kernel, at inputs and values up to 2^70 in size; beyond, nothing is certified.
 
     share: the largest error as a share of the allowance, at the input `worst`. ulp: the largest in units in the
-    last place of f(x), or of 2^-100 where that is larger. rest: the largest part of an error that 15 u |f(x)|
-    leaves uncovered. falls: of a function that never decreases, how many results are below the one before.
-    misrounded: of a root or quotient, how many are not it rounded to nearest. beyond: as `share`, where x or f(x)
-    is larger.
+    last place of f(x), or of 2^-100 where that is larger. rest: the largest part of an error that the relative
+    part of the allowance leaves. falls: of a function that never decreases, how many results are below the one
+    before. misrounded: of a root or quotient, how many are not it rounded to nearest. beyond: as `share`, where x
+    or f(x) is larger.
     """
 
     inputs: int = 0
@@ -78,14 +77,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Truth:
-    """f at those inputs of a vector that lie in `zone`: x, f(x), 15 u |f(x)|, the allowance and the unit in the
-    last place."""
+    """f at those inputs of a vector that lie in `zone`: x, f(x), the allowance with its part that is
+    relative to f(x), and the unit in the last place."""
 
     function: Deployed
     zone: NDArray[np.bool_] | slice
     x: Array
     value: Numbers
-    share: Numbers
+    relative: Numbers
     allowance: Numbers
     unit: NDArray[np.float32]
 
@@ -93,11 +92,11 @@ class Truth:
     def at(cls, zone: NDArray[np.bool_], function: Deployed, x: Array, value: Numbers) -> "Truth":
         where = slice(None) if zone.all() else zone
         x, value = x[where], value[where]
-        share = abs(value)
-        unit = np.maximum(share.astype(np.float32), np.float32(2.0**-100)).view(np.uint32)
+        relative = abs(value)
+        unit = np.maximum(relative.astype(np.float32), np.float32(2.0**-100)).view(np.uint32)
         unit &= np.uint32(0xFF800000)
-        share *= DEPLOYED
-        return cls(function, where, x, value, share, share + function.beside(x), unit.view(np.float32))
+        relative *= function.relative
+        return cls(function, where, x, value, relative, relative + function.beside(x), unit.view(np.float32))
 
     def errors(self, made: Array) -> tuple[Numbers, Numbers]:
         """(errors, shares of the allowance) of the results for the whole vector. NaN is infinitely wrong."""
@@ -119,7 +118,7 @@ class Truth:
             share=float(shares[worst]),
             worst=float(self.x[worst]),
             ulp=float((error / self.unit).max()) * 2.0**23,
-            rest=max(float((error - self.share).max()), 0.0),
+            rest=max(float((error - self.relative).max()), 0.0),
             falls=int(np.count_nonzero(made[1:] < made[:-1])) if self.function.increasing else 0,
             misrounded=self._misrounded(made),
         ), shares

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from goodcert.bounds.rounding import FLOAT32
-from goodcert.bounds.transcendental import ABSOLUTE, ERF_ABSOLUTE, GELU_ABSOLUTE
+from goodcert.bounds.transcendental import ABSOLUTE, DEPLOYED, ERF_ABSOLUTE, GELU_ABSOLUTE
 
 Array: TypeAlias = NDArray[np.float32]
 mp = mpmath.mp
+
+UNIT = 2 * FLOAT32.unit
+"""What a deployed root, reciprocal or quotient may err by, relatively: a unit in the last place at most."""
 
 GAMMA, ALPHA = 1.0507010221481323, 1.6732631921768188
 """Of Selu: the float32 numbers that ONNX defines."""
@@ -31,9 +34,7 @@ GAMMA, ALPHA = 1.0507010221481323, 1.6732631921768188
 class Deployed:
     """One operator as it is deployed. A result y for the input x is as the proofs need it where
 
-        |y - f(x)| <= 15 u |f(x)| + absolute (times |x| where `scaled`) + 2^-100,
-
-    or, where `exact`, where y is f(x) rounded to nearest.
+        |y - f(x)| <= relative |f(x)| + absolute (times |x| where `scaled`) + 2^-100.
 
     double: f in float64, from float64 tensors. true: f in arbitrary precision. torch: PyTorch's kernel.
     algebraic: a root or quotient, whose nearest float32 is known. positive: f has a value only from 0 on.
@@ -49,9 +50,9 @@ class Deployed:
     absolute: float = 0.0
     attributes: Mapping[str, Any] = field(default_factory=dict)
     opset: int = 17
+    relative: float = DEPLOYED
     scaled: bool = False
     algebraic: bool = False
-    exact: bool = False
     positive: bool = False
     increasing: bool = True
     second: Callable[[Array], Array] | None = None
@@ -143,7 +144,7 @@ def _mp_hard_swish(x: Any) -> Any:
     return x * max(0, min(1, x / 6 + mp.mpf(1) / 2))
 
 
-_quotient = partial(Deployed, algebraic=True, exact=True, increasing=False)
+_quotient = partial(Deployed, relative=UNIT, algebraic=True, increasing=False)
 _valley = partial(Deployed, scaled=True, increasing=False)
 
 FUNCTIONS: Mapping[str, Deployed] = {
@@ -154,7 +155,7 @@ FUNCTIONS: Mapping[str, Deployed] = {
         Deployed("Tanh", "Tanh", torch.tanh, mp.tanh, torch.tanh, ABSOLUTE),
         Deployed("Sigmoid", "Sigmoid", torch.sigmoid, _mp_sigmoid, torch.sigmoid, ABSOLUTE),
         Deployed("Erf", "Erf", torch.erf, mp.erf, torch.erf, ERF_ABSOLUTE),
-        Deployed("Sqrt", "Sqrt", torch.sqrt, mp.sqrt, torch.sqrt, algebraic=True, positive=True),
+        Deployed("Sqrt", "Sqrt", torch.sqrt, mp.sqrt, torch.sqrt, relative=UNIT, algebraic=True, positive=True),
         Deployed("Softplus", "Softplus", _softplus, _mp_softplus, F.softplus, ABSOLUTE),
         _quotient("Reciprocal", "Reciprocal", torch.reciprocal, lambda x: 1 / x, torch.reciprocal),
         _quotient("Div", "Div", torch.div, lambda x, y: x / y, torch.div, second=_scrambled),
