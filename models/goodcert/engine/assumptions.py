@@ -139,8 +139,8 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
     "Kernels of single functions, in ONNX Runtime and PyTorch": (
         Assumption(
             "Exp, Log, Tanh, Sigmoid, Erf, Softplus, Softsign, Elu, Selu, Celu, Gelu, Mish, Swish, HardSwish, "
-            "Pow: within 15 u |f| and the absolute term of the table in transcendental.py, at every float32 input, in "
-            "every place of a vector.",
+            "Pow: within 15 u |f| and the absolute term of the table in transcendental.py, at every float32 "
+            "input, in every place of a vector.",
             "transcendental.py: the margin of every such rule.",
             (
                 "tests/evaluation/test_functions.py::test_kernels_err_by_no_more_than_the_proofs_assume",
