@@ -83,9 +83,9 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             ),
         ),
         Assumption(
-            "With some fusions switched off, its optimizer multiplies no weights together, replaces no operators "
-            "by a kernel of another arithmetic, and adds no branch into a convolution.",
-            "passes.py and runtime.py: the graph that runs is the graph that was bounded.",
+            "Into affine layers its optimizer fuses only what is counted, and, with some fusions switched off, it "
+            "replaces no operators by a kernel of another arithmetic.",
+            "fusion.py counts what any runtime may fuse; runtime.py switches the rest off.",
             (
                 f"{_ENGINE}runtime.py::test_a_fusion_that_rounds_weights_anew_is_disabled",
                 f"{_ENGINE}runtime.py::test_what_was_bounded_operator_by_operator_is_run_so",
