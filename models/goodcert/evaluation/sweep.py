@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from goodcert.evaluation.accuracy import COUNT, Numbers, Tally, numbers, order_of, places, truths
 from goodcert.evaluation.functions import Array, Deployed
@@ -18,6 +17,9 @@ from goodcert.evaluation.kernels import ROW, Kernel
 BLOCK, REPEATED = 2**16, 15
 PLACES = 64
 """In the registers of loops that handle four of 16 values at once."""
+
+_VECTOR = 2048 * ROW
+"""Values that are moved together: they stay in the caches."""
 
 SHARE = 997
 """Every so many-th input is tried in every place: a prime, so that all their last bits occur."""
@@ -95,15 +97,23 @@ class Places:
 def every_place(function: Deployed, kernel: Kernel, worst: Array, stride: int = SHARE) -> Places:
     """Every so many-th input, and the neighbours of the worst, in all places of a vector, and among those left."""
     x = np.concatenate([numbers(np.array(order_of(function, stride))), neighbours(worst)])
+    parts = [_placed(function, kernel, x[start : start + _VECTOR]) for start in range(0, len(x), _VECTOR)]
+    return Places(len(x), sum(part.differing for part in parts), max(part.share for part in parts))
+
+
+def _placed(function: Deployed, kernel: Kernel, x: Array) -> Places:
+    """Of a vector, whose values are moved on by one place after the other."""
     x = np.resize(x, -(-len(x) // ROW) * ROW)  # repeats the first, to fill the last row
     first = kernel.whole(x)
     inside, _ = truths(function, x)
     share, differing = float(inside.errors(first)[1].max(initial=0)), 0
-    for made in _placed(kernel, x):
-        other = np.flatnonzero(~_same(made, first))
-        differing += len(other)
-        here, _ = truths(function, x[other])
-        share = max(share, float(here.errors(made[other])[1].max(initial=0)))
+    for made in _moved(kernel, x):
+        other = np.flatnonzero(made != first)
+        other = other[~(np.isnan(made[other]) & np.isnan(first[other]))]
+        if len(other):
+            here, _ = truths(function, x[other])
+            share = max(share, float(here.errors(made[other])[1].max(initial=0)))
+            differing += len(other)
     return Places(len(x), differing, share)
 
 
@@ -112,14 +122,9 @@ def neighbours(worst: Array) -> Array:
     return numbers(np.unique(beside.clip(0, COUNT - 1)))
 
 
-def _placed(kernel: Kernel, x: Array) -> Iterator[Array]:
+def _moved(kernel: Kernel, x: Array) -> Iterator[Array]:
     """The results for x, computed with every value moved on by one place after the other."""
     for shift in range(PLACES):
         yield np.roll(kernel.whole(np.roll(x, shift)), -shift)
     for shift in range(ROW):
         yield np.roll(kernel.rows(np.roll(x, shift).reshape(-1, ROW)).ravel(), -shift)
-
-
-def _same(first: Array, second: Array) -> NDArray[np.bool_]:
-    """NaN is NaN, and -0 is 0."""
-    return np.asarray((first == second) | (np.isnan(first) & np.isnan(second)))
