@@ -30,7 +30,7 @@ def test_it_writes_a_page_and_goes_on_from_its_state(tmp_path: Path, capsys: pyt
     assert run("--functions", "Tanh", "--state", str(state), "--write", str(page)) == 0
     assert "| Exp | ONNX Runtime | 2,049 |" in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
-    assert "A sample: Exp (every 2097151th), Tanh (every 2097151th), Sqrt (every 2097151th)." in text
+    assert "- every 2,097,151th: Exp, Tanh, Sqrt." in text
 
 
 def test_what_is_known_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from goodcert.bounds.rounding import FLOAT32
 from goodcert.bounds.transcendental import ABSOLUTE
@@ -136,19 +137,29 @@ def _line(finding: Finding) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _share_of(stride: int) -> str:
+    return "all" if stride == 1 else f"every {stride:,}th"
+
+
+def _functions(state: State, stride: int) -> list[str]:
+    return list(dict.fromkeys(f.function for f in state.findings if f.stride == stride))
+
+
 def page(state: State) -> str:
-    full = dict.fromkeys(f.function for f in state.findings if f.stride == 1)
-    sampled = {f.function: f.stride for f in state.findings if f.stride > 1}
-    samples = ", ".join(f"{name} (every {stride}th)" for name, stride in sampled.items()) or "none"
+    strides = sorted({f.stride for f in state.findings})
+    tried = [f"- {_share_of(stride)}: {', '.join(_functions(state, stride))}." for stride in strides]
+    listed = "\n".join(tried)
     error = max((f.reference for f in state.findings), default=0.0)
-    tried = max((f.places.inputs for f in state.findings), default=0)
+    placed = max((f.places.inputs for f in state.findings), default=0)
     return f"""# Float32 kernels of single functions
 
-Made by `goodcert bench transcendental` on {state.hardware}.
+Made by `goodcert bench transcendental` on {state.hardware},
+with the vectors of {torch.backends.cpu.get_cpu_capability()}.
 It ends with status 1 if a kernel is not as the proofs need it.
 
-- Every one of the {COUNT:,} float32 numbers that the function has a value for: {", ".join(full) or "none"}.
-- A sample: {samples}.
+Of the {COUNT:,} float32 numbers there were tried, where the function has a value,
+
+{listed}
 
 {table(state.findings)}
 
@@ -156,14 +167,15 @@ u is 2^-24. The proofs (bounds/transcendental.py, bounds/rounding.py) allow an e
 absolute term, and 2^-100; *left* is the largest part of an error that the first does not cover. A unit in the last
 place (ulp) is that of f(x), or of 2^-100 where that is larger; it says little where f(x) vanishes and the
 allowance is absolute. Inputs and values above 2^70 in size are tried too, and not counted: no model with such
-values is certified. A fall is a result below that for the input before, where f never decreases; the rules do not
-rely on there being none, nor on roots and quotients that are rounded to nearest: *misrounded* says how many are
-not.
+values is certified. A fall is a result below that for the input tried before, where f never decreases; the rules
+do not rely on there being none, nor on roots and quotients that are rounded to nearest: *misrounded* says how many
+are not.
 
-Vectors end with values that fill no register of 16, 8 or 4, and every input was seen in a register. Besides, up to
-{tried:,} inputs (every {SHARE}th, and those beside the worst {NEIGHBOURS:,}) were seen in each of {PLACES} places
-of a long vector and in each of the {ROW} of a short one: *other by place* counts results there that were not the
-same bits as in the first place, and the share of the allowance is the largest among all of them.
+Vectors end with values that fill no register of 16, 8 or 4, and every input that was tried was seen in a
+register. Besides, up to {placed:,} inputs (every {SHARE}th, and those beside the worst {NEIGHBOURS:,}) were seen
+in each of {PLACES} places of a long vector and in each of the {ROW} of a short one: *other by place* counts results
+there that were not the same bits as in the first place, and the share of the allowance is the largest among all
+of them.
 
 f(x) is computed in float64. At the {WORST:,} worst inputs of each kernel and at {WORST:,} from everywhere,
 arbitrary precision (mpmath) finds it wrong by at most {error:.1e} of the allowance; {REFERENCE:.1e} of it is added
