@@ -173,9 +173,9 @@ are not.
 
 Vectors end with values that fill no register of 16, 8 or 4, and every input that was tried was seen in a
 register. Besides, up to {placed:,} inputs (every {SHARE}th, and those beside the worst {NEIGHBOURS:,}) were seen
-in each of {PLACES} places of a long vector and in each of the {ROW} of a short one: *other by place* counts results
-there that were not the same bits as in the first place, and the share of the allowance is the largest among all
-of them.
+in each of {PLACES} places of a long vector and in each of the {ROW} of a short one: *other by place* counts
+results there that were not the same bits as in the first place, and the share of the allowance is the largest
+among all of them.
 
 f(x) is computed in float64. At the {WORST:,} worst inputs of each kernel and at {WORST:,} from everywhere,
 arbitrary precision (mpmath) finds it wrong by at most {error:.1e} of the allowance; {REFERENCE:.1e} of it is added
