@@ -25,6 +25,19 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     or sparse weights, weights that are not finite, more than one input, outputs that do not vary, and for what
     tools may read differently (validation.py).
     """
+    graph = _unnormalised(model, shape)
+    return _checked(normalise(graph, fold_weights=fold_weights))
+
+
+def read_both(model: onnx.ModelProto) -> tuple[Graph, Graph]:
+    """(without, with) weights folded: what the file says, layer by layer, and what is served. Raises as
+    `read_graph` does."""
+    graph = _unnormalised(model, None)
+    written, served = (_checked(normalise(graph, fold_weights=fold)) for fold in (False, True))
+    return written, served
+
+
+def _unnormalised(model: onnx.ModelProto, shape: Sequence[int] | None) -> Graph:
     check_model(model)
     name, stated = _only_input(model.graph, {init.name for init in model.graph.initializer})
     if shape is not None:
@@ -34,10 +47,9 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     opset = opset_of(model)
     nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
     outputs = tuple(output.name for output in folded.graph.output)
-    graph = Graph(
-        name, tuple(shape or stated), outputs, tuple(nodes), constants, _with_stated(model, shapes), opset
-    )
-    return _checked(normalise(fixed_reshapes(graph, shapes), fold_weights=fold_weights))
+    given = tuple(shape or stated)
+    graph = Graph(name, given, outputs, tuple(nodes), constants, _with_stated(model, shapes), opset)
+    return fixed_reshapes(graph, shapes)
 
 
 def _check_shape(given: Sequence[int], stated: Shape) -> None:
