@@ -1,4 +1,4 @@
-"""Makes what is kept of a certificate format: `python tests/formats/make.py tests/formats/N`, once, when it is new.
+"""Makes what is kept of a format, once, when it is new: `python tests/formats/make.py tests/formats/N`.
 
 A folder has a small model, an image, certificates of it, a SQLite ledger with its last checkpoint, and the public
 key of them all. The private key is thrown away: nobody makes another one of an old format.

@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "certified_radius": (float, lambda body: body["certified_radius"]),
     "engine_version": (str, lambda body: body["engine"]["version"]),
     "engine_device": (str, lambda body: body["engine"]["device"]),
+    "format": (int, lambda body: body.get("format", 1)),
 }
 _AT_ONCE = 5000
 
