@@ -79,7 +79,8 @@ def test_the_first_format_is_the_second_one_without_a_number():
         ("epsilon", "0.3"), ("epsilon", -0.1), ("epsilon", 1.1), ("epsilon", None), ("epsilon", True),
         ("epsilon", 10**400),
         ("norm", "l2"), ("scope", "pixels"), ("method", "auto"), ("method", ["ibp"]),
-        ("prediction.index", -1), ("prediction.index", 0.0), ("prediction.label", 0), ("prediction.label", "\ud800"),
+        ("prediction.index", -1), ("prediction.index", 0.0), ("prediction.label", 0),
+        ("prediction.label", "\ud800"),
         ("confidence", 0), ("confidence", "0.5"), ("confidence_upper_bound", 1.5), ("confidence_lower_bound", -1),
         ("possible_labels", []), ("possible_labels", ["a", "a"]), ("possible_labels", "a"),
         ("possible_labels", ["a", 1]), ("possible_labels", [["a"]]), ("possible_labels", [{}]),
@@ -112,7 +113,7 @@ def test_a_claim_that_the_format_does_not_have_is_refused_by_its_name(place, num
 
 
 def test_a_claim_of_a_later_format_is_unknown_to_the_first_one():
-    with pytest.raises(ClaimsRefused, match="^format: unknown to format 1$"):
+    with pytest.raises(ClaimsRefused, match=r"^format: unknown to format 1$"):
         read(signed(GOOD | {"format": 1}))
 
 
@@ -123,7 +124,7 @@ def test_a_claim_that_is_left_out_is_named(name):
 
 
 def test_every_claim_at_fault_is_named_at_once():
-    with pytest.raises(ClaimsRefused, match="^epsilon: .*; scope: .*"):
+    with pytest.raises(ClaimsRefused, match=r"^epsilon: .*; scope: .*"):
         read(signed(GOOD | {"epsilon": "0.3", "scope": ""}))
 
 

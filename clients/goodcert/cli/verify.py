@@ -104,7 +104,7 @@ def _keys(source: str) -> KeySet:
 def _about_model(
     body: Mapping[str, Any], upload: bytes, options: argparse.Namespace, *, in_doubt: bool
 ) -> tuple[list[str], list[str]]:
-    """Faults, and what holds. in_doubt: the certificate is refuted already, whether or not anything is computed."""
+    """Faults, and what holds. in_doubt: the certificate is refuted already, whether or not this can be computed."""
     faults, said = _about_names(body["model"], options.model, options.served_as)
     try:
         found = _recomputed(body, upload, options.model)
@@ -115,7 +115,7 @@ def _about_model(
     low, computed, high = found.upper
     agrees = [
         f"Computed anew, the bound is {computed!r}; every sound evaluation is in [{low!r}, {high!r}]: it agrees.",
-        f"The file itself, run by ONNX Runtime {found.looks} times at all optimisation levels, stays in the bounds.",
+        f"The file itself, run {found.looks} times at all levels of ONNX Runtime, stays in the bounds.",
     ]
     remarks = [f"Reported, not refused, as another version computed it: {remark}." for remark in found.remarks]
     return [*faults, *found.faults], [*said, *(remarks or agrees[:1]), *agrees[1:]]

@@ -1,8 +1,8 @@
 """What a certificate may say: for each format one table, from the name of a claim to what its value has to be.
 
 A format stays as it is once there are certificates of it, so its table takes no constant from elsewhere; whatever
-is to be said otherwise makes a new one. Format 1 is the one whose certificates do not name theirs. Only the standard
-library is needed.
+is to be said otherwise makes a new one. Format 1 is the one whose certificates do not name theirs. Nothing but the
+standard library is needed.
 """
 
 import json
@@ -143,9 +143,10 @@ def parse(payload: bytes) -> dict[str, Any]:
 
 
 def faults(document: Mapping[str, Any], table: Table, kind: str, place: str = "") -> Iterator[str]:
-    """What is not as `table` has it, a sentence each. kind: what the table is of. place: of the document in another."""
-    for name in document.keys() - table.keys():
-        yield f"{place}{name if name.isidentifier() else shown(name)}: unknown to {kind}"
+    """What is not as `table` has it, a sentence each. kind: what the table is of. place: what the document is in."""
+    for name in document:
+        if name not in table:
+            yield f"{place}{name if name.isidentifier() else shown(name)}: unknown to {kind}"
     for name, claim in table.items():
         if name not in document:
             yield f"{place}{name}: missing"

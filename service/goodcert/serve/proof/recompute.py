@@ -1,8 +1,8 @@
 """A certificate computed anew, without the service: from its image and its model, by the method it names; and held
 against what the file itself gives.
 
-What a sound evaluation cannot give is a fault, whoever computed it. What is only looser than any evaluation here is
-one where this very version is said to have computed it, and a remark where another one is.
+What a sound evaluation cannot give is a fault, whoever computed it. What is only looser than any evaluation here
+is one where this very version is said to have computed it, and a remark where another one is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from goodcert import engine
@@ -189,8 +188,8 @@ def _about_file(body: Mapping[str, Any], seen: Sequence[deployed.Seen]) -> Itera
 def _unsound(body: Mapping[str, Any], lower: Span, upper: Span) -> Iterator[str]:
     if (stated := body["confidence_upper_bound"]) < upper.low:
         yield (
-            f"confidence_upper_bound: stated {stated!r}, but no sound bound by this method is below {upper.low!r}: "
-            "the statement is refuted"
+            f"confidence_upper_bound: stated {stated!r}, but no sound bound by this method is below "
+            f"{upper.low!r}: the statement is refuted"
         )
     if (stated := body["confidence_lower_bound"]) > lower.high:
         yield (
