@@ -104,7 +104,7 @@ def _keys(source: str) -> KeySet:
 def _about_model(
     body: Mapping[str, Any], upload: bytes, options: argparse.Namespace, *, in_doubt: bool
 ) -> tuple[list[str], list[str]]:
-    """Faults, and what holds. in_doubt: the certificate is refuted already, whether or not this can be computed."""
+    """Faults, and what holds. in_doubt: the certificate is refuted already, whether this can be computed."""
     faults, said = _about_names(body["model"], options.model, options.served_as)
     try:
         found = _recomputed(body, upload, options.model)

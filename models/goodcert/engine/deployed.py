@@ -26,8 +26,8 @@ LEVELS = {
 
 
 class Seen(NamedTuple):
-    """What a deployment says at one point: its confidence, at an optimisation level. error: by how much, relatively,
-    the file's own Softmax may have rounded it; 0 where the file gives logits."""
+    """What a deployment says at one point: its confidence, at an optimisation level. error: by how much, as
+    a share, the file's own Softmax may have rounded it; 0 where the file gives logits."""
 
     level: str
     confidence: float
@@ -48,7 +48,7 @@ def _softmax(logits: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def _largest(probabilities: NDArray[np.float32]) -> tuple[float, float]:
-    """A Softmax in float32 rounds K differences, exponentials (by 8 units at most), K terms of a sum, and a quotient;
+    """A Softmax in float32 rounds K differences, exponentials (by 8 units at most), K terms of a sum, a quotient;
     rounding z - max z by a unit moves exp(z - max z) by |z - max z| exp(z - max z) <= 1/e units."""
     return float(probabilities.max()), (2 * len(probabilities) + 16) * FLOAT32.unit
 

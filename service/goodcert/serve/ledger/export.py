@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, select
 
+from goodcert.serve.ledger.damage import Damaged, body_of, raw
 from goodcert.serve.ledger.tables import certificates
 
 COLUMNS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
@@ -46,7 +46,7 @@ Row = tuple[Any, ...]
 def write(connection: Connection, path: Path, since: str = "") -> int:
     """Write the certificates issued at `since` or later, oldest first; returns how many.
 
-    Raises ValueError for a file of neither kind, or where pyarrow is missing.
+    Raises ValueError for a file of neither kind, or where pyarrow is missing, and Damaged.
     """
     if path.suffix not in WRITERS:
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(WRITERS)}")
@@ -55,10 +55,13 @@ def write(connection: Connection, path: Path, since: str = "") -> int:
 
 def _rows(connection: Connection, since: str) -> Iterator[Row]:
     c = certificates.c
-    query = select(c.body).where(c.issued_at >= since).order_by(c.seq)
-    for body in connection.execute(query, execution_options={"yield_per": _AT_ONCE}).scalars():
-        certificate = orjson.loads(body)
-        yield tuple(read(certificate) for _, read in COLUMNS.values())
+    query = select(raw(c.seq), raw(c.body)).where(c.issued_at >= since).order_by(c.seq)
+    for seq, body in connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
+        certificate = body_of(seq, body)
+        try:
+            yield tuple(read(certificate) for _, read in COLUMNS.values())
+        except (KeyError, TypeError) as error:
+            raise Damaged(f"certificate {seq}: its body is no certificate") from error
 
 
 def _csv(path: Path, rows: Iterable[Row]) -> int:

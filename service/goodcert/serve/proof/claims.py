@@ -143,7 +143,7 @@ def parse(payload: bytes) -> dict[str, Any]:
 
 
 def faults(document: Mapping[str, Any], table: Table, kind: str, place: str = "") -> Iterator[str]:
-    """What is not as `table` has it, a sentence each. kind: what the table is of. place: what the document is in."""
+    """What is not as `table` has it, a sentence each. kind: what the table is of. place: where the document is."""
     for name in document:
         if name not in table:
             yield f"{place}{name if name.isidentifier() else shown(name)}: unknown to {kind}"

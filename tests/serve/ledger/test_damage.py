@@ -1,0 +1,212 @@
+"""Rows that no service wrote: each is named, whatever it is made of, and nothing ends in a traceback."""
+
+import pytest
+from sqlalchemy import text
+
+from goodcert.cli import main as cli
+from goodcert.serve.ledger.audit import MOST_FAULTS, audit
+from goodcert.serve.ledger.damage import Damaged
+from goodcert.serve.ledger.database import existing
+from goodcert.serve.ledger.reader import Reader
+
+
+@pytest.fixture
+def ledger(url, record, bodies, signer):
+    """Twelve certificates, a checkpoint at 12; its tables made anew, without types' and constraints' protection."""
+    record(bodies(12), signer=signer)
+    engine = existing(url, writes=True)
+    for table in ("certificates", "checkpoints", "head"):
+        run(
+            engine,
+            f"CREATE TABLE copy AS SELECT * FROM {table}",
+            f"DROP TABLE {table}",
+            f"ALTER TABLE copy RENAME TO {table}",
+        )
+    return engine
+
+
+def run(engine, *statements):
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def faults(engine, keys=None):
+    with engine.begin() as connection:
+        return audit(connection, keys).faults
+
+
+def needs_sqlite(engine):
+    if engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite keeps any type in any column")
+
+
+def retype(engine, table, column, kind="text"):
+    """PostgreSQL keeps other types only where the column has another one."""
+    if engine.dialect.name == "postgresql":
+        using = f"encode({column}, 'hex')" if column in ("body", "digest") else f"{column}::{kind}"
+        run(engine, f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {kind} USING {using}")
+
+
+def test_without_its_constraints_a_ledger_is_still_whole(ledger, keys):
+    assert faults(ledger, keys) == []
+
+
+@pytest.mark.parametrize("column", ["id", "model", "version", "verdict", "issued_at", "digest", "body"])
+def test_a_value_that_is_gone_is_named_with_its_row(ledger, column):
+    run(ledger, f"UPDATE certificates SET {column} = NULL WHERE seq = 6")
+    (fault,) = faults(ledger)
+    assert fault.startswith("certificate 6")
+    assert f"its {column} is NULL, expected" in fault
+
+
+def test_a_number_that_is_gone_is_told_and_so_is_the_gap(ledger):
+    run(ledger, "UPDATE certificates SET seq = NULL WHERE seq = 6")
+    assert {fault.split(" (id")[0].split(":")[0] for fault in faults(ledger)} == {
+        "certificate None", "certificate 6 is missing",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["digest", "body"])
+def test_bytes_that_became_text_are_named(ledger, column):
+    if ledger.dialect.name == "postgresql":
+        retype(ledger, "certificates", column)
+    else:
+        run(ledger, f"UPDATE certificates SET {column} = 'text' WHERE seq = 6")
+    named = [fault for fault in faults(ledger) if fault.startswith("certificate 6 ")]
+    assert f"its {column} is text, expected bytes" in named[0]
+
+
+@pytest.mark.parametrize("value", ["7", "1.5", "'7'", "x'ff'", "CAST(x'ff' AS TEXT)"])
+@pytest.mark.parametrize("column", ["id", "model", "version", "verdict", "issued_at", "digest", "body"])
+def test_a_value_of_any_type_in_any_column_is_named(ledger, column, value):
+    needs_sqlite(ledger)
+    run(ledger, f"UPDATE certificates SET {column} = {value} WHERE seq = 6")
+    (fault,) = faults(ledger)
+    assert fault.startswith("certificate 6")
+    fault.encode()
+
+
+@pytest.mark.parametrize("value", ["'six'", "6.5", "x'06'"])
+def test_a_number_of_any_type_is_named(ledger, value):
+    needs_sqlite(ledger)
+    run(ledger, f"UPDATE certificates SET seq = {value} WHERE seq = 6")
+    assert any("its seq is" in fault for fault in faults(ledger))
+    assert any("certificate 6 is missing" in fault for fault in faults(ledger))
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_digest_of_another_length_is_named(ledger, length):
+    digest = "\\x" + "00" * length if ledger.dialect.name == "postgresql" else "00" * length
+    literal = f"'{digest}'" if ledger.dialect.name == "postgresql" else f"x'{digest}'"
+    run(ledger, f"UPDATE certificates SET digest = {literal} WHERE seq = 6")
+    (fault,) = faults(ledger)
+    assert fault.startswith("certificate 6")
+    assert f"has {length} bytes, expected 32" in fault
+
+
+@pytest.mark.parametrize("seq", [0, -3])
+def test_a_row_in_front_of_the_first_one_is_named(ledger, seq):
+    run(ledger, f"INSERT INTO certificates SELECT {seq}, id, model, version, verdict, issued_at, digest, body "
+        "FROM certificates WHERE seq = 6")  # fmt: skip
+    (fault,) = faults(ledger)
+    assert fault.startswith(f"certificate {seq} ")
+    assert "the chain begins after 0" in fault
+
+
+def test_a_row_that_is_there_twice_is_named(ledger):
+    run(ledger, "INSERT INTO certificates SELECT * FROM certificates WHERE seq = 6")
+    (fault,) = faults(ledger)
+    assert fault.startswith("certificate 6 ")
+    assert fault.endswith("is there twice")
+
+
+def test_every_damaged_row_is_named_and_none_beside_it(ledger):
+    for seq, column in ((3, "body"), (6, "digest"), (9, "verdict")):
+        run(ledger, f"UPDATE certificates SET {column} = (SELECT {column} FROM certificates WHERE seq = 12) "
+            f"WHERE seq = {seq}", "UPDATE certificates SET verdict = 'other' WHERE seq = 9")  # fmt: skip
+    assert [fault.split(" (id")[0] for fault in faults(ledger)] == [
+        "certificate 3", "certificate 6", "certificate 9",
+    ]  # fmt: skip
+
+
+def test_of_a_row_without_body_and_digest_nothing_follows_for_the_next_one(ledger):
+    run(ledger, "UPDATE certificates SET body = NULL, digest = NULL WHERE seq = 6")
+    (fault,) = faults(ledger)
+    assert fault.startswith("certificate 6 ")
+
+
+def test_of_a_chain_that_was_shifted_so_much_is_told(ledger, record, bodies, url):
+    run(ledger, "UPDATE certificates SET digest = body")
+    assert len(faults(ledger)) == 12
+    run(ledger, *["INSERT INTO certificates SELECT * FROM certificates"] * 2)
+    assert len(faults(ledger)) == MOST_FAULTS + 1
+    assert faults(ledger)[-1] == "what comes after it was not looked at"
+
+
+@pytest.mark.parametrize("change", ["digest = NULL", "seq = NULL", "base = NULL"])
+def test_a_damaged_checkpoint_is_named(ledger, keys, change):
+    run(ledger, f"UPDATE checkpoints SET {change}")
+    seq = None if "seq" in change else 12
+    assert faults(ledger, keys)[0].startswith(f"checkpoint {seq} is not what was recorded: its ")
+
+
+@pytest.mark.parametrize("value", ["7", "x'00'", "'not signed'"])
+def test_a_checkpoint_whose_signature_is_none_is_named(ledger, keys, value):
+    needs_sqlite(ledger)
+    run(ledger, f"UPDATE checkpoints SET jws = {value}")
+    assert faults(ledger, keys)[0].startswith("checkpoint 12")
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DELETE FROM head", "is there 0 times, expected once"),
+        ("INSERT INTO head SELECT * FROM head", "is there 2 times, expected once"),
+        ("UPDATE head SET digest = NULL", "its digest is NULL, expected bytes"),
+        ("UPDATE head SET seq = NULL", "its seq is NULL, expected a whole number"),
+    ],
+)
+def test_a_damaged_head_is_named(ledger, statement, said):
+    run(ledger, statement)
+    (fault,) = faults(ledger)
+    assert fault.startswith("the head of the chain")
+    assert said in fault
+
+
+class TestWhoeverReadsADamagedRow:
+    @pytest.fixture
+    def damaged(self, ledger):
+        run(ledger, "UPDATE certificates SET body = NULL WHERE seq = 12")
+        return ledger
+
+    def test_is_told_which_one_it_is(self, damaged):
+        reader = Reader(damaged)
+        assert reader.certificate(f"{5:032x}")
+        with pytest.raises(Damaged, match="certificate 12: its body is NULL, expected bytes"):
+            reader.certificate(f"{11:032x}")
+
+    def test_is_told_by_the_command_line_too(self, damaged, url, tmp_path, capsys):
+        assert cli.main(["ledger", "verify", "--url", url]) == 1
+        assert "certificate 12" in capsys.readouterr().out
+        assert cli.main(["ledger", "export", str(tmp_path / "out.csv"), "--url", url]) == 2
+        assert "certificate 12: its body is NULL" in capsys.readouterr().err
+
+    def test_cannot_begin_a_chain_there(self, ledger, url, capsys):
+        run(ledger, "UPDATE certificates SET digest = NULL WHERE seq = 12")
+        assert cli.main(["ledger", "prune", "--url", url, "--before", "2030-01-01"]) == 2
+        assert "certificate 12: its digest is no 32 bytes" in capsys.readouterr().err
+
+
+def test_a_body_that_is_no_json_is_named_where_it_is_read(ledger, tmp_path, url, capsys):
+    literal = "'\\x7b'" if ledger.dialect.name == "postgresql" else "x'7b'"
+    run(ledger, f"UPDATE certificates SET body = {literal} WHERE seq = 12")
+    with pytest.raises(Damaged, match="certificate 12: its body is no JSON"):
+        Reader(ledger).certificate(f"{11:032x}")
+    assert faults(ledger)[0].startswith("certificate 12 ")
+
+
+def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path, capsys):
+    (tmp_path / "ledger.db").write_text("not a database, although it is long enough to have a header of one" * 20)
+    assert cli.main(["ledger", "verify", "--url", f"sqlite:///{tmp_path / 'ledger.db'}"]) == 2
+    assert "not a database" in capsys.readouterr().err
