@@ -12,16 +12,16 @@ from goodcert.serve.ledger.reader import Reader
 
 @pytest.fixture
 def ledger(url, record, bodies, signer):
-    """Twelve certificates, a checkpoint at 12; its tables made anew, without types' and constraints' protection."""
+    """Twelve certificates, a checkpoint at 12; its tables made anew, so that no constraint protects them."""
     record(bodies(12), signer=signer)
     engine = existing(url, writes=True)
     for table in ("certificates", "checkpoints", "head"):
-        run(
-            engine,
-            f"CREATE TABLE copy AS SELECT * FROM {table}",
-            f"DROP TABLE {table}",
-            f"ALTER TABLE copy RENAME TO {table}",
-        )
+        for words in (
+            ("CREATE TABLE copy AS SELECT * FROM", table),
+            ("DROP TABLE", table),
+            ("ALTER TABLE copy RENAME TO", table),
+        ):
+            run(engine, " ".join(words))
     return engine
 
 
@@ -29,6 +29,11 @@ def run(engine, *statements):
     with engine.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))
+
+
+def put(engine, assignment, table="certificates", seq=None):
+    """Of one certificate, or of the whole table."""
+    run(engine, " ".join(("UPDATE", table, "SET", assignment, f"WHERE seq = {seq}" if seq else "")))
 
 
 def faults(engine, keys=None):
@@ -54,14 +59,14 @@ def test_without_its_constraints_a_ledger_is_still_whole(ledger, keys):
 
 @pytest.mark.parametrize("column", ["id", "model", "version", "verdict", "issued_at", "digest", "body"])
 def test_a_value_that_is_gone_is_named_with_its_row(ledger, column):
-    run(ledger, f"UPDATE certificates SET {column} = NULL WHERE seq = 6")
+    put(ledger, f"{column} = NULL", seq=6)
     (fault,) = faults(ledger)
     assert fault.startswith("certificate 6")
     assert f"its {column} is NULL, expected" in fault
 
 
 def test_a_number_that_is_gone_is_told_and_so_is_the_gap(ledger):
-    run(ledger, "UPDATE certificates SET seq = NULL WHERE seq = 6")
+    put(ledger, "seq = NULL", seq=6)
     assert {fault.split(" (id")[0].split(":")[0] for fault in faults(ledger)} == {
         "certificate None", "certificate 6 is missing",
     }  # fmt: skip
@@ -72,7 +77,7 @@ def test_bytes_that_became_text_are_named(ledger, column):
     if ledger.dialect.name == "postgresql":
         retype(ledger, "certificates", column)
     else:
-        run(ledger, f"UPDATE certificates SET {column} = 'text' WHERE seq = 6")
+        put(ledger, f"{column} = 'text'", seq=6)
     named = [fault for fault in faults(ledger) if fault.startswith("certificate 6 ")]
     assert f"its {column} is text, expected bytes" in named[0]
 
@@ -81,7 +86,7 @@ def test_bytes_that_became_text_are_named(ledger, column):
 @pytest.mark.parametrize("column", ["id", "model", "version", "verdict", "issued_at", "digest", "body"])
 def test_a_value_of_any_type_in_any_column_is_named(ledger, column, value):
     needs_sqlite(ledger)
-    run(ledger, f"UPDATE certificates SET {column} = {value} WHERE seq = 6")
+    put(ledger, f"{column} = {value}", seq=6)
     (fault,) = faults(ledger)
     assert fault.startswith("certificate 6")
     fault.encode()
@@ -90,7 +95,7 @@ def test_a_value_of_any_type_in_any_column_is_named(ledger, column, value):
 @pytest.mark.parametrize("value", ["'six'", "6.5", "x'06'"])
 def test_a_number_of_any_type_is_named(ledger, value):
     needs_sqlite(ledger)
-    run(ledger, f"UPDATE certificates SET seq = {value} WHERE seq = 6")
+    put(ledger, f"seq = {value}", seq=6)
     assert any("its seq is" in fault for fault in faults(ledger))
     assert any("certificate 6 is missing" in fault for fault in faults(ledger))
 
@@ -99,7 +104,7 @@ def test_a_number_of_any_type_is_named(ledger, value):
 def test_a_digest_of_another_length_is_named(ledger, length):
     digest = "\\x" + "00" * length if ledger.dialect.name == "postgresql" else "00" * length
     literal = f"'{digest}'" if ledger.dialect.name == "postgresql" else f"x'{digest}'"
-    run(ledger, f"UPDATE certificates SET digest = {literal} WHERE seq = 6")
+    put(ledger, f"digest = {literal}", seq=6)
     (fault,) = faults(ledger)
     assert fault.startswith("certificate 6")
     assert f"has {length} bytes, expected 32" in fault
@@ -107,8 +112,11 @@ def test_a_digest_of_another_length_is_named(ledger, length):
 
 @pytest.mark.parametrize("seq", [0, -3])
 def test_a_row_in_front_of_the_first_one_is_named(ledger, seq):
-    run(ledger, f"INSERT INTO certificates SELECT {seq}, id, model, version, verdict, issued_at, digest, body "
-        "FROM certificates WHERE seq = 6")  # fmt: skip
+    columns = "id, model, version, verdict, issued_at, digest, body"
+    run(
+        ledger,
+        " ".join(("INSERT INTO certificates SELECT", f"{seq}, {columns}", "FROM certificates WHERE seq = 6")),
+    )
     (fault,) = faults(ledger)
     assert fault.startswith(f"certificate {seq} ")
     assert "the chain begins after 0" in fault
@@ -122,22 +130,22 @@ def test_a_row_that_is_there_twice_is_named(ledger):
 
 
 def test_every_damaged_row_is_named_and_none_beside_it(ledger):
-    for seq, column in ((3, "body"), (6, "digest"), (9, "verdict")):
-        run(ledger, f"UPDATE certificates SET {column} = (SELECT {column} FROM certificates WHERE seq = 12) "
-            f"WHERE seq = {seq}", "UPDATE certificates SET verdict = 'other' WHERE seq = 9")  # fmt: skip
+    put(ledger, "body = (SELECT body FROM certificates WHERE seq = 12)", seq=3)
+    put(ledger, "digest = (SELECT digest FROM certificates WHERE seq = 12)", seq=6)
+    put(ledger, "verdict = 'other'", seq=9)
     assert [fault.split(" (id")[0] for fault in faults(ledger)] == [
         "certificate 3", "certificate 6", "certificate 9",
     ]  # fmt: skip
 
 
 def test_of_a_row_without_body_and_digest_nothing_follows_for_the_next_one(ledger):
-    run(ledger, "UPDATE certificates SET body = NULL, digest = NULL WHERE seq = 6")
+    put(ledger, "body = NULL, digest = NULL", seq=6)
     (fault,) = faults(ledger)
     assert fault.startswith("certificate 6 ")
 
 
-def test_of_a_chain_that_was_shifted_so_much_is_told(ledger, record, bodies, url):
-    run(ledger, "UPDATE certificates SET digest = body")
+def test_of_a_chain_that_was_shifted_so_much_is_told(ledger):
+    put(ledger, "digest = body")
     assert len(faults(ledger)) == 12
     run(ledger, *["INSERT INTO certificates SELECT * FROM certificates"] * 2)
     assert len(faults(ledger)) == MOST_FAULTS + 1
@@ -146,7 +154,7 @@ def test_of_a_chain_that_was_shifted_so_much_is_told(ledger, record, bodies, url
 
 @pytest.mark.parametrize("change", ["digest = NULL", "seq = NULL", "base = NULL"])
 def test_a_damaged_checkpoint_is_named(ledger, keys, change):
-    run(ledger, f"UPDATE checkpoints SET {change}")
+    put(ledger, f"{change}", "checkpoints")
     seq = None if "seq" in change else 12
     assert faults(ledger, keys)[0].startswith(f"checkpoint {seq} is not what was recorded: its ")
 
@@ -154,7 +162,7 @@ def test_a_damaged_checkpoint_is_named(ledger, keys, change):
 @pytest.mark.parametrize("value", ["7", "x'00'", "'not signed'"])
 def test_a_checkpoint_whose_signature_is_none_is_named(ledger, keys, value):
     needs_sqlite(ledger)
-    run(ledger, f"UPDATE checkpoints SET jws = {value}")
+    put(ledger, f"jws = {value}", "checkpoints")
     assert faults(ledger, keys)[0].startswith("checkpoint 12")
 
 
@@ -177,7 +185,7 @@ def test_a_damaged_head_is_named(ledger, statement, said):
 class TestWhoeverReadsADamagedRow:
     @pytest.fixture
     def damaged(self, ledger):
-        run(ledger, "UPDATE certificates SET body = NULL WHERE seq = 12")
+        put(ledger, "body = NULL", seq=12)
         return ledger
 
     def test_is_told_which_one_it_is(self, damaged):
@@ -186,21 +194,22 @@ class TestWhoeverReadsADamagedRow:
         with pytest.raises(Damaged, match="certificate 12: its body is NULL, expected bytes"):
             reader.certificate(f"{11:032x}")
 
-    def test_is_told_by_the_command_line_too(self, damaged, url, tmp_path, capsys):
+    @pytest.mark.usefixtures("damaged")
+    def test_is_told_by_the_command_line_too(self, url, tmp_path, capsys):
         assert cli.main(["ledger", "verify", "--url", url]) == 1
         assert "certificate 12" in capsys.readouterr().out
         assert cli.main(["ledger", "export", str(tmp_path / "out.csv"), "--url", url]) == 2
         assert "certificate 12: its body is NULL" in capsys.readouterr().err
 
     def test_cannot_begin_a_chain_there(self, ledger, url, capsys):
-        run(ledger, "UPDATE certificates SET digest = NULL WHERE seq = 12")
+        put(ledger, "digest = NULL", seq=12)
         assert cli.main(["ledger", "prune", "--url", url, "--before", "2030-01-01"]) == 2
         assert "certificate 12: its digest is no 32 bytes" in capsys.readouterr().err
 
 
-def test_a_body_that_is_no_json_is_named_where_it_is_read(ledger, tmp_path, url, capsys):
+def test_a_body_that_is_no_json_is_named_where_it_is_read(ledger):
     literal = "'\\x7b'" if ledger.dialect.name == "postgresql" else "x'7b'"
-    run(ledger, f"UPDATE certificates SET body = {literal} WHERE seq = 12")
+    put(ledger, f"body = {literal}", seq=12)
     with pytest.raises(Damaged, match="certificate 12: its body is no JSON"):
         Reader(ledger).certificate(f"{11:032x}")
     assert faults(ledger)[0].startswith("certificate 12 ")

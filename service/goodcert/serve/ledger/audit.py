@@ -1,6 +1,7 @@
 """Looking for what was changed: the chain walked anew, from the first row or the last pruning to the head."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import NamedTuple
 
 from joserfc.jwk import KeySet
@@ -40,7 +41,8 @@ def audit(connection: Connection, keys: KeySet | None, held: Link | None = None)
     if expected.get(base.seq, base.digest) != base.digest:
         faults.append(f"certificates up to {base.seq} were pruned, but not those that the checkpoint has")
     walk = _Walk(base, expected)
-    walk.through(rows(connection, certificates))
+    with closing(rows(connection, certificates)) as found:
+        walk.through(found)
     faults += walk.faults or [*walk.cut_off(), *_about_head(connection, walk.last)]
     return Audit(
         base.seq + 1, walk.last.seq, sum(base.seq <= mark.link.seq <= walk.last.seq for mark in marks), faults

@@ -56,12 +56,16 @@ def write(connection: Connection, path: Path, since: str = "") -> int:
 def _rows(connection: Connection, since: str) -> Iterator[Row]:
     c = certificates.c
     query = select(raw(c.seq), raw(c.body)).where(c.issued_at >= since).order_by(c.seq)
-    for seq, body in connection.execute(query, execution_options={"yield_per": _AT_ONCE}):
-        certificate = body_of(seq, body)
-        try:
-            yield tuple(read(certificate) for _, read in COLUMNS.values())
-        except (KeyError, TypeError) as error:
-            raise Damaged(f"certificate {seq}: its body is no certificate") from error
+    with connection.execute(query, execution_options={"yield_per": _AT_ONCE}) as found:
+        for seq, body in found:
+            yield _row(seq, body_of(seq, body))
+
+
+def _row(seq: object, certificate: dict[str, Any]) -> Row:
+    try:
+        return tuple(read(certificate) for _, read in COLUMNS.values())
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"certificate {seq}: its body is no certificate") from error
 
 
 def _csv(path: Path, rows: Iterable[Row]) -> int:
