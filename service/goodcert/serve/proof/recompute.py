@@ -37,11 +37,6 @@ class Span(NamedTuple):
     high: float
 
 
-class _Interval(NamedTuple):
-    low: float
-    high: float
-
-
 @dataclass(frozen=True)
 class Recomputation:
     """upper: of the confidence over the ball. faults: what the certificate states otherwise, a sentence each.
@@ -83,7 +78,7 @@ class _Again:
         pair = self._limits.around(certificates, ball)
         upper, lower = _upper(pair, certificates), _lower(pair, certificates)
         there = self._engine.certify_balls(Ball(*[ball.point] * 3))
-        own = _Interval(float(there.confidence_lower_bound[0]), float(there.confidence_upper_bound[0]))
+        own = float(there.confidence_lower_bound[0]), float(there.confidence_upper_bound[0])
         points = np.concatenate(ball)
         told = list(deployed.look(file, points))
         faults = [
@@ -158,19 +153,20 @@ def _about_facts(body: Mapping[str, Any], image: Decoded, metadata: Metadata, sc
             yield f"{name}: stated {body[name]!r}, but it is {fact!r}"
 
 
-def _about_confidence(stated: float, own: "_Interval", seen: Sequence[deployed.Seen]) -> Iterator[str]:
+def _about_confidence(stated: float, own: tuple[float, float], seen: Sequence[deployed.Reading]) -> Iterator[str]:
     """own: the bounds of the ball that is the one point: of any evaluation in float32. seen: the file, there."""
-    if not own.low <= stated <= own.high:
-        yield f"confidence: stated {stated!r}, but every evaluation is in [{own.low!r}, {own.high!r}]"
+    low, high = own
+    if not low <= stated <= high:
+        yield f"confidence: stated {stated!r}, but every evaluation is in [{low!r}, {high!r}]"
     for level, found, error in seen:
-        if not own.low * (1 - error) <= found <= own.high * (1 + error):
+        if not low * (1 - error) <= found <= high * (1 + error):
             yield (
                 f"confidence: stated {stated!r}, but at optimisation level {level} ONNX Runtime gives {found!r} "
-                f"for the file, outside [{own.low!r}, {own.high!r}], where every evaluation should be"
+                f"for the file, outside [{low!r}, {high!r}], where every evaluation should be"
             )
 
 
-def _about_file(body: Mapping[str, Any], seen: Sequence[deployed.Seen]) -> Iterator[str]:
+def _about_file(body: Mapping[str, Any], seen: Sequence[deployed.Reading]) -> Iterator[str]:
     """seen: of the file, anywhere in the ball."""
     lower, upper = body["confidence_lower_bound"], body["confidence_upper_bound"]
     for level, found, error in seen:
