@@ -2,7 +2,7 @@
 
 import pytest
 
-from goodcert.engine.deployed import Reading
+from goodcert.engine.deployed import Deployment
 from goodcert.serve.proof.recompute import _about_confidence, _about_file
 
 BODY = {"confidence_lower_bound": 0.25, "confidence_upper_bound": 0.5}
@@ -30,14 +30,14 @@ BODY = {"confidence_lower_bound": 0.25, "confidence_upper_bound": 0.5}
     ],
 )
 def test_a_file_that_leaves_the_bounds_refutes_them(found: float, error: float, named: str | None) -> None:
-    faults = list(_about_file(BODY, [Reading("all", 0.3, 0), Reading("basic", found, error)]))
+    faults = list(_about_file(BODY, [Deployment("all", 0.3, 0), Deployment("basic", found, error)]))
     assert (faults == []) if named is None else faults[0].startswith(named)
 
 
 def test_at_the_point_the_file_and_the_claim_are_within_the_bounds_of_the_point() -> None:
     own = (0.3, 0.4)
-    assert list(_about_confidence(0.3, own, [Reading("all", 0.4, 0)])) == []
-    (claim,) = _about_confidence(0.29, own, [Reading("all", 0.4, 0)])
+    assert list(_about_confidence(0.3, own, [Deployment("all", 0.4, 0)])) == []
+    (claim,) = _about_confidence(0.29, own, [Deployment("all", 0.4, 0)])
     assert claim.startswith("confidence: stated 0.29, but every evaluation is in [0.3, 0.4]")
-    (file,) = _about_confidence(0.3, own, [Reading("none", 0.41, 0)])
+    (file,) = _about_confidence(0.3, own, [Deployment("none", 0.41, 0)])
     assert "at optimisation level none ONNX Runtime gives 0.41 for the file" in file

@@ -25,7 +25,7 @@ LEVELS = {
 }
 
 
-class Reading(NamedTuple):
+class Deployment(NamedTuple):
     """What a deployment says at one point: its confidence, at an optimisation level. error: by how much, as
     a share, the file's own Softmax may have rounded it; 0 where the file gives logits."""
 
@@ -34,13 +34,13 @@ class Reading(NamedTuple):
     error: float
 
 
-def look(file: bytes, points: NDArray[np.float32]) -> Iterator[list[Reading]]:
+def look(file: bytes, points: NDArray[np.float32]) -> Iterator[list[Deployment]]:
     """For each of `points` (N, C, H, W), what every level says. Raises ONNX Runtime's errors and Unsupported."""
     softmax = _ends_in_softmax(file)
     sessions = {level: _session(file, number) for level, number in LEVELS.items()}
     for point in points:
         outputs = {level: _row(session, point) for level, session in sessions.items()}
-        yield [Reading(level, *(_largest(out) if softmax else _softmax(out))) for level, out in outputs.items()]
+        yield [Deployment(level, *(_largest(out) if softmax else _softmax(out))) for level, out in outputs.items()]
 
 
 def _softmax(logits: NDArray[np.float32]) -> tuple[float, float]:

@@ -153,7 +153,9 @@ def _about_facts(body: Mapping[str, Any], image: Decoded, metadata: Metadata, sc
             yield f"{name}: stated {body[name]!r}, but it is {fact!r}"
 
 
-def _about_confidence(stated: float, own: tuple[float, float], seen: Sequence[deployed.Reading]) -> Iterator[str]:
+def _about_confidence(
+    stated: float, own: tuple[float, float], seen: Sequence[deployed.Deployment]
+) -> Iterator[str]:
     """own: the bounds of the ball that is the one point: of any evaluation in float32. seen: the file, there."""
     low, high = own
     if not low <= stated <= high:
@@ -166,7 +168,7 @@ def _about_confidence(stated: float, own: tuple[float, float], seen: Sequence[de
             )
 
 
-def _about_file(body: Mapping[str, Any], seen: Sequence[deployed.Reading]) -> Iterator[str]:
+def _about_file(body: Mapping[str, Any], seen: Sequence[deployed.Deployment]) -> Iterator[str]:
     """seen: of the file, anywhere in the ball."""
     lower, upper = body["confidence_lower_bound"], body["confidence_upper_bound"]
     for level, found, error in seen:
