@@ -1,7 +1,8 @@
 """Rows as the driver gives them, whatever somebody made of them: SQLite keeps any type in any column, and tables
 can be made anew without their constraints. What is no row of ours is named, and never an error of a conversion."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import orjson
@@ -40,15 +41,24 @@ def rows(connection: Connection, table: Table) -> Generator[AnyRow, None, None]:
 
 def damage(row: AnyRow, table: Table) -> str | None:
     """The first column of `row` that holds what it cannot, in words."""
-    for column in table.c:
-        value = getattr(row, column.name)
-        expected = column.type.python_type
-        if expected is bool and type(value) is int and value in (0, 1):
-            continue  # which is how SQLite keeps them
-        if type(value) is not expected and not (value is None and column.nullable):
-            return f"its {column.name} is {_kind(value)}, expected {_KINDS[expected]}"
+    for value, (name, expected, also) in zip(row, _kinds(table), strict=True):
+        if type(value) is not expected and not also(value):
+            return f"its {name} is {_kind(value)}, expected {_KINDS[expected]}"
     length = len(row.digest)
     return None if length == DIGEST_BYTES else f"its digest has {length} bytes, expected {DIGEST_BYTES}"
+
+
+@cache
+def _kinds(table: Table) -> list[tuple[str, type, Callable[[object], bool]]]:
+    """For each column its name, the type of its values, and whether it may hold another one all the same."""
+    return [(column.name, column.type.python_type, partial(_also, column)) for column in table.c]
+
+
+def _also(column: Column[Any], value: object) -> bool:
+    """NULL where it may be; SQLite keeps true and false as 1 and 0."""
+    if value is None:
+        return bool(column.nullable)
+    return column.type.python_type is bool and type(value) is int and value in (0, 1)
 
 
 def body_of(seq: object, body: object) -> dict[str, Any]:
