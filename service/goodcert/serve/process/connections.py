@@ -169,7 +169,7 @@ class Connection(HttpToolsProtocol):
         self._enter(Phase.BODY, self._patience.body)
 
     def _decline(self) -> None:
-        """An offer of another protocol is passed over: the request is told once more, without it. A tunnel is not."""
+        """An offer of another protocol is passed over: its request is told again without it. A tunnel is not."""
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("this is no proxy")
 
