@@ -53,6 +53,7 @@ SECTIONS = {
         "tests/serve/test_connections.py::TestSlowness",
         "tests/serve/test_connections.py::TestCrowds",
         "tests/serve/test_connections.py::TestFraming",
+        "tests/serve/test_parsing.py",
         "tests/serve/test_surface.py",
     ),
 }

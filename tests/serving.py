@@ -119,7 +119,8 @@ def _connected(port: int) -> Iterator[http.client.HTTPConnection]:
 class Callers:
     """Threads that ask for certificates one after another until told to stop, or until nobody listens.
 
-    patient: ask on where nobody listens. asked: the status by request id, 0 where the connection broke. answers: the certificates, by request id.
+    patient: go on where nobody listens.
+    asked: the status by request id, 0 where the connection broke. answers: the certificates, by request id.
     """
 
     port: int

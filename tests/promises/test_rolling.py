@@ -1,4 +1,4 @@
-"""A deployment behind a balancer: replicas are restarted one after the other, at the defaults, and nobody notices."""
+"""A deployment behind a balancer: replicas are restarted one after another, at the defaults; nobody notices."""
 
 import shutil
 import signal

@@ -1,9 +1,10 @@
 """One process that serves: started, and ended without losing a request.
 
 To be told to end (SIGTERM, or Ctrl-C) takes these steps: readiness says 503; for `drain_ms` requests are taken as
-before, so that balancers can look away (not after Ctrl-C: whoever is at a terminal waits); then new requests are answered 503 with `Connection: close` until
-every one taken before has its answer; then the port and idle connections are closed, and gRPC ends. `grace_ms`
-limits the whole; what is not answered by then is broken off, with 503 too.
+before, so that balancers can look away (not after Ctrl-C: whoever is at a terminal waits); then new requests are
+answered 503 with `Connection: close` until every one taken before has its answer; then the port and idle
+connections are closed, and gRPC ends. `grace_ms` limits the whole; what is not answered by then is broken off,
+with 503 too.
 """
 
 import asyncio
