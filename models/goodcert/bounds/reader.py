@@ -29,6 +29,19 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
     or sparse weights, weights that are not finite, more than one input, outputs that do not vary.
     """
+    graph, shapes = _unnormalised(model, shape)
+    return _checked(normalise(graph, shapes, fold_weights=fold_weights))
+
+
+def read_both(model: onnx.ModelProto) -> tuple[Graph, Graph]:
+    """(without, with) weights folded: what the file says, layer by layer, and what is served. Raises as
+    `read_graph` does."""
+    graph, shapes = _unnormalised(model, None)
+    written, served = (_checked(normalise(graph, shapes, fold_weights=fold)) for fold in (False, True))
+    return written, served
+
+
+def _unnormalised(model: onnx.ModelProto, shape: Sequence[int] | None) -> tuple[Graph, Mapping[str, Shape]]:
     _check_model(model)
     name, stated = _only_input(model.graph, {init.name for init in model.graph.initializer})
     if shape is not None:
@@ -40,7 +53,7 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     ranks = {name: len(sizes) for name, sizes in shapes.items()}
     outputs = tuple(output.name for output in folded.graph.output)
     graph = Graph(name, tuple(shape or stated), outputs, tuple(nodes), constants, ranks, opset)
-    return _checked(normalise(fixed_reshapes(graph, shapes), fold_weights=fold_weights))
+    return fixed_reshapes(graph, shapes), shapes
 
 
 def _check_shape(given: Sequence[int], stated: Shape) -> None:
