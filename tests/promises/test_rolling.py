@@ -15,7 +15,7 @@ from prometheus import free_port
 from serving import CERTIFY, Callers, Line, Served, images, is_ready, serving
 
 RESTARTS = 20
-CALLERS = 8
+CALLERS = 4
 # As it ships; the settings for other tests drain nothing.
 DRAIN = str(Settings.model_fields["drain_ms"].default)
 FLAGS = ["--threads", "1", "--access-log", "true", "--drain-ms", DRAIN]
