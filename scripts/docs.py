@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
+from goodcert.engine import assumptions
 from goodcert.serve import problems, settings
 from goodcert.serve.telemetry import metrics
 
@@ -60,6 +61,13 @@ def pages() -> dict[str, str]:
             "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes; "
             'under `/v2` it is `{"error": "..."}` with the same status.',
             problems.table_markdown(),
+        ),
+        "assumptions.md": page(
+            "Assumptions",
+            "What the proofs in the docstrings of the bounds assume of the world, which step needs it, and what "
+            "watches it: whenever a model is loaded, in the tests, or by a command. Paths are inside "
+            "`models/goodcert` and `service/goodcert`.",
+            assumptions.table_markdown(),
         ),
         "operators.md": page(
             "Operators",

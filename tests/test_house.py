@@ -38,9 +38,9 @@ FORBIDDEN_LIBRARIES = {
 CHECKER_LIBRARIES = set(sys.stdlib_module_names) | {"numpy", "onnx"}
 # Inside bounds: each module may import those before it.
 BOUNDS_ORDER = [
-    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "bilinear", "movement",
-    "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter", "confidence",
-    "joint", "classifier", "chain", "crown",
+    "interval", "rounding", "rule", "windows", "affine", "pooling", "elementwise", "activations", "bilinear",
+    "movement", "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter",
+    "confidence", "joint", "classifier", "chain", "crown",
 ]  # fmt: skip
 
 # Inside serve: each folder may import those before it. The files beside the folders join them.

@@ -52,8 +52,9 @@ def _places(low: Array) -> Array:
 
 
 def _spread(low: Array, high: Array, random: np.random.Generator) -> Array:
-    shares = random.permutation(_places(low).reshape(-1)).reshape(low.shape)
-    return np.clip(low + (high - low) * shares, low, high)
+    shares: Array = random.permutation(_places(low).reshape(-1)).reshape(low.shape)
+    spread: Array = np.clip(low + (high - low) * shares, low, high)
+    return spread
 
 
 def _corners(low: Array, high: Array, random: np.random.Generator) -> Array:
