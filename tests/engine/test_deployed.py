@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from goodcert import engine
-from goodcert.engine.deployed import LEVELS, look
+from goodcert.engine.deployed import look
+from goodcert.engine.sessions import LEVELS
 from graphs import classifier, onnx_model, run_onnx
 
 WEIGHTS = {"w": np.log(np.array([[1.0, 1, 2], [1, 2, 1]])).astype(np.float32)}

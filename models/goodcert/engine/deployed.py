@@ -15,14 +15,7 @@ from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import FLOAT32
 from goodcert.engine.prediction import confidence
-
-_Level = onnxruntime.GraphOptimizationLevel
-LEVELS = {
-    "none": _Level.ORT_DISABLE_ALL,
-    "basic": _Level.ORT_ENABLE_BASIC,
-    "extended": _Level.ORT_ENABLE_EXTENDED,
-    "all": _Level.ORT_ENABLE_ALL,
-}
+from goodcert.engine.sessions import LEVELS, session
 
 
 class Deployment(NamedTuple):
@@ -35,11 +28,12 @@ class Deployment(NamedTuple):
 
 
 def look(file: bytes, points: NDArray[np.float32]) -> Iterator[list[Deployment]]:
-    """For each of `points` (N, C, H, W), what every level says. Raises ONNX Runtime's errors and Unsupported."""
+    """For each of `points` (N, C, H, W), what every level says. Raises EngineError, Unsupported and
+    ONNX Runtime's errors."""
     softmax = _ends_in_softmax(file)
-    sessions = {level: _session(file, number) for level, number in LEVELS.items()}
+    sessions = {level: session(file, level) for level in LEVELS}
     for point in points:
-        outputs = {level: _row(session, point) for level, session in sessions.items()}
+        outputs = {level: _row(runtime, point) for level, runtime in sessions.items()}
         yield [Deployment(level, *(_largest(out) if softmax else _softmax(out))) for level, out in outputs.items()]
 
 
@@ -58,17 +52,9 @@ def _ends_in_softmax(file: bytes) -> bool:
     return peel_softmax(graph).outputs != graph.outputs
 
 
-def _session(file: bytes, level: onnxruntime.GraphOptimizationLevel) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = level
-    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-
-
-def _row(session: onnxruntime.InferenceSession, point: NDArray[np.float32]) -> NDArray[np.float32]:
+def _row(runtime: onnxruntime.InferenceSession, point: NDArray[np.float32]) -> NDArray[np.float32]:
     """(K,) of the first row; a model of a fixed batch gets the point in all its rows."""
-    (taken,) = session.get_inputs()
+    (taken,) = runtime.get_inputs()
     rows = taken.shape[0] if isinstance(taken.shape[0], int) else 1
-    (output,) = session.run(None, {taken.name: np.repeat(point[None], rows, axis=0)})
+    (output,) = runtime.run(None, {taken.name: np.repeat(point[None], rows, axis=0)})
     return np.asarray(output[0], np.float32)

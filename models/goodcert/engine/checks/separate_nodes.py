@@ -16,8 +16,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from goodcert.engine.checks.file_values import Array, FileValues
-from goodcert.engine.checks.optimised import session
 from goodcert.engine.errors import EngineError
+from goodcert.engine.sessions import session
 
 MAX_NUMBERS = 2**22
 """Numbers fed to one model of separate nodes."""
