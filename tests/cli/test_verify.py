@@ -198,6 +198,18 @@ def test_a_claim_that_is_not_known_is_refused_without_the_model(
     assert capsys.readouterr().err == "NOT VALID: insured: unknown to format 2\n"
 
 
+def test_in_exact_arithmetic_a_contradiction_and_a_false_name_are_refused_as_well(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, said in (
+        ({"verdict": "in_distribution"}, "verdict: stated in_distribution"),
+        ({"model": case.body["model"] | {"version": "2"}}, "model.version: stated '2', but it is '1'"),
+    ):
+        options = "--model", str(MODEL), "--exact"
+        assert desk.verify(desk.lie(case.body | change), case.image, *options) == 1
+        assert said in capsys.readouterr().err
+
+
 def test_a_certificate_of_a_format_to_come_is_not_judged(
     desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
