@@ -40,7 +40,7 @@ REPLACEMENTS = frozenset({
 def require_known(model: onnx.ModelProto, runs: onnx.ModelProto, level: str) -> None:
     """Raises EngineError, by node, where `runs`, which ONNX Runtime made of `model`, has an operator that is
     neither the model's nor known."""
-    own = {_kind(node) for node in model.graph.node}
+    own = {kind for node in model.graph.node for kind in (_kind(node), *_body(node, _opset(model)))}
     for node in runs.graph.node:
         kind = _kind(node)
         if kind not in own and kind not in COVERED and kind not in REPLACEMENTS:
@@ -48,6 +48,18 @@ def require_known(model: onnx.ModelProto, runs: onnx.ModelProto, level: str) -> 
                 f"node {node.name!r}: ONNX Runtime {onnxruntime.__version__} puts {kind} into the graph at level "
                 f"{level!r}, whose arithmetic the proofs do not cover; export the model with that operator itself"
             )
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+
+
+def _body(node: onnx.NodeProto, opset: int) -> list[str]:
+    """The operators by which the specification defines this one: a runtime without a kernel of its own runs them."""
+    if node.domain not in ("", "ai.onnx"):
+        return []
+    schema = onnx.defs.get_schema(node.op_type, opset, "")
+    return [inner.op_type for inner in schema.function_body.node]
 
 
 def _kind(node: onnx.NodeProto) -> str:
