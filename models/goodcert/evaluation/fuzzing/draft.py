@@ -114,6 +114,8 @@ class Draft:
 
     def shaped(self, operator: str, inputs: Sequence[str], shape: tuple[int, ...], **attributes: Any) -> str:
         """A node whose shape ONNX cannot tell by itself, as it depends on a value."""
+        if not self.knows(operator):
+            raise NoFit(f"{operator} at opset {self.opset}")
         name = self.fresh("v")
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"{operator} {name}", **attributes))
         self._types[name], self.shapes[name] = _type(TensorProto.FLOAT, ("N", *shape)), shape

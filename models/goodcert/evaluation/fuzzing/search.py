@@ -75,7 +75,7 @@ def search(
     found: list[Contradiction] = []
     evaluated: dict[str, bool] = {}
     for name, evaluate in evaluators(model):
-        outcome = evaluate and _against(name, evaluate, balls, shares=shares, few=name in SLOW)
+        outcome = evaluate and against(name, evaluate, balls, shares=shares, few=name in SLOW)
         evaluated[name] = outcome is not None
         found += outcome or []
     told = any((b.certificates.confidence_upper_bound < 1).any() for b in balls)
@@ -119,7 +119,7 @@ def _halves(shape: tuple[int, int, int], axis: int) -> Iterator[NDArray[np.bool_
     yield along % 2 == 0
 
 
-def _against(
+def against(
     name: str, evaluate: Evaluate, balls: Sequence[Balls], *, shares: bool, few: bool
 ) -> list[Contradiction] | None:
     """None for an evaluator that does not know the file after all."""
