@@ -19,10 +19,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     classifiers.add_argument("--seconds", type=float, metavar="T", help="start no more after so long")
     classifiers.add_argument("--processes", type=int, default=1, metavar="P", help="at once (1)")
     classifiers.add_argument(
-        "--cases", type=Path, default=Path("fuzz-cases"), metavar="DIR", help="where contradictions go (fuzz-cases)"
+        "--cases",
+        type=Path,
+        default=Path("fuzz-cases"),
+        metavar="DIR",
+        help="where contradictions go (fuzz-cases)",
     )
     classifiers.add_argument(
-        "--write", type=Path, metavar="FILE", help="add the run to FILE's numbers (.json beside it) and write the page"
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="add the run to FILE's numbers (.json beside it) and write the page",
     )
     classifiers.set_defaults(fuzz=_classifiers)
     purpose = "evaluate a contradiction again; exit status 1 if it still is one"
@@ -71,6 +78,10 @@ def _revision() -> str:
     """Of the source that runs; `unknown` outside a checkout."""
     here = Path(__file__).parent
     told = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=here, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--dirty", "--exclude=*"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return told.stdout.strip() or "unknown"

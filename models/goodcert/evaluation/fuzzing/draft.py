@@ -117,7 +117,9 @@ class Draft:
         if not self.knows(operator):
             raise NoFit(f"{operator} at opset {self.opset}")
         name = self.fresh("v")
-        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=f"{operator} {name}", **attributes))
+        self.nodes.append(
+            helper.make_node(operator, list(inputs), [name], name=f"{operator} {name}", **attributes)
+        )
         self._types[name], self.shapes[name] = _type(TensorProto.FLOAT, ("N", *shape)), shape
         return name
 

@@ -81,7 +81,9 @@ def conv_transpose(draft: Draft, x: str) -> str:
         case "pads":
             window["pads"] = [draft.whole(0, k - 1) for k in (*kernel, *kernel)]
         case "output_shape":
-            window["output_shape"] = [(n - 1) * s + draft.whole(1, k) for n, s, k in zip(sizes, strides, kernel, strict=True)]
+            window["output_shape"] = [
+                (n - 1) * s + draft.whole(1, k) for n, s, k in zip(sizes, strides, kernel, strict=True)
+            ]
         case "none":
             if draft.chance(0.5):
                 window["output_padding"] = [draft.whole(0, s - 1) for s in strides]
@@ -197,11 +199,18 @@ def resize(draft: Draft, x: str) -> str:
     shape = draft.shapes[x]
     mode = draft.pick(("nearest", "nearest", "linear"))
     shrinks = draft.opset > 10 and draft.chance(0.4)
-    sizes = [draft.whole(1, n) if shrinks else n * draft.whole(1, 2) + (draft.chance(0.3) and draft.opset > 10) for n in shape[1:]]
+    sizes = [
+        draft.whole(1, n) if shrinks else n * draft.whole(1, 2) + (draft.chance(0.3) and draft.opset > 10)
+        for n in shape[1:]
+    ]
     scales = [1.0, 1.0, *(m / n for m, n in zip(sizes, shape[1:], strict=True))]
     if draft.opset == 10:
         return draft.node("Resize", [x, draft.constant(scales)], mode=mode)
-    coordinates = draft.pick(_COORDINATES) if draft.knows("Resize", "antialias") else draft.pick(_COORDINATES[:2] + _COORDINATES[3:])
+    coordinates = (
+        draft.pick(_COORDINATES)
+        if draft.knows("Resize", "antialias")
+        else draft.pick(_COORDINATES[:2] + _COORDINATES[3:])
+    )
     extra: dict[str, Any] = {"mode": mode, "coordinate_transformation_mode": draft.pick((coordinates, None))}
     if mode == "nearest" and draft.chance(0.7):
         extra["nearest_mode"] = draft.pick(_NEAREST)

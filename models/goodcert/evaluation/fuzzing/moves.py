@@ -80,11 +80,15 @@ def pad(draft: Draft, x: str) -> str:
     mode = draft.pick(("constant", "constant", "edge", "reflect", *(["wrap"] if draft.opset >= 19 else [])))
     most = [2 if mode in ("constant", "edge") else min(2, n - 1) for n in shape]
     least = [-1 if mode == "constant" and n > 3 and draft.chance(0.2) else 0 for n in shape]
-    begin, end = ([draft.whole(low, high) * draft.chance(0.6) for low, high in zip(least, most, strict=True)] for _ in "be")
+    begin, end = (
+        [draft.whole(low, high) * draft.chance(0.6) for low, high in zip(least, most, strict=True)] for _ in "be"
+    )
     pads = [0, *begin, 0, *end]
     value = draft.pick((None, 0.5, -1.0, 0.0)) if mode == "constant" else None
     if draft.knows("Pad", "pads"):
-        return draft.node("Pad", [x], pads=pads, mode=draft.pick((mode, mode if mode != "constant" else None)), value=value)
+        return draft.node(
+            "Pad", [x], pads=pads, mode=draft.pick((mode, mode if mode != "constant" else None)), value=value
+        )
     if draft.opset >= 18 and draft.chance(0.3):
         axes = list(range(1, len(shape) + 1))
         fill = draft.constant(np.float32(value)) if value is not None else ""
@@ -105,7 +109,11 @@ def reshape(draft: Draft, x: str) -> str:
     if first == 0 and draft.chance(0.3):
         sizes[draft.whole(0, len(sizes) - 1)] = -1
     if draft.knows("Reshape", "allowzero") and draft.chance(0.1):
-        return draft.node("Reshape", [x, draft.integers([-1, *sizes] if -1 not in sizes else [0, *sizes])], allowzero=draft.pick((0, 1)))
+        return draft.node(
+            "Reshape",
+            [x, draft.integers([-1, *sizes] if -1 not in sizes else [0, *sizes])],
+            allowzero=draft.pick((0, 1)),
+        )
     return draft.node("Reshape", [x, draft.integers([first, *sizes])])
 
 

@@ -165,7 +165,10 @@ def _cells(counts: Counts) -> str:
 
 
 def page(runs: list[Run]) -> str:
-    lines = ["| Revision | seed | classifiers | accepted | contradictions | software | processor |", "|---|---:|---|---:|---:|---|---|"]
+    lines = [
+        "| Revision | seed | classifiers | accepted | contradictions | software | processor |",
+        "|---|---:|---|---:|---:|---|---|",
+    ]
     lines += [
         f"| {r.revision} | {r.seed} | {r.first} to {r.last} | {r.tally.total.accepted:,} | "
         f"{r.tally.total.contradictions:,} | {r.software} | {r.processor} |"

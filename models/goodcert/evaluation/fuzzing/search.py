@@ -34,7 +34,9 @@ class Contradiction:
     bound: float
 
     def __str__(self) -> str:
-        return f"{self.evaluator}: {self.what} {self.got:.9g}, certified {self.bound:.9g} at epsilon {self.epsilon}"
+        return (
+            f"{self.evaluator}: {self.what} {self.got:.9g}, certified {self.bound:.9g} at epsilon {self.epsilon}"
+        )
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ def _outside(given: NDArray[np.float32], certificates: Certificates, *, shares: 
         with np.errstate(invalid="ignore"):
             difference = values[:, :, :, None] - values[:, :, None, :]
         margins = certificates.margins[:, None]
-        beyond = ~(difference <= margins) & np.isfinite(margins)
+        # Of a logit that is -infinity, as a logarithm of a share that underflowed, the confidence alone counts.
+        finite = np.isfinite(values).all(axis=2)[:, :, None, None]
+        beyond = ~(difference <= margins) & np.isfinite(margins) & finite
         if beyond.any():
             row, point, k, other = (int(i) for i in np.argwhere(beyond)[0])
             got, bound = difference[row, point, k, other], margins[row, 0, k, other]

@@ -65,7 +65,9 @@ def collapse(draft: Draft, x: str) -> str:
     """All pixels of several values side by side, of which the largest or the sum counts."""
     rows = [draft.node("Reshape", [v, draft.integers([0, 1, prod(draft.shapes[v])])]) for v in _some(draft, x)]
     together = draft.node("Concat", rows, axis=2) if len(rows) > 1 else rows[0]
-    match draft.pick(("GlobalMaxPool", "GlobalMaxPool", "GlobalAveragePool", "ReduceMax", "ReduceMin", "ReduceSum")):
+    match draft.pick(
+        ("GlobalMaxPool", "GlobalMaxPool", "GlobalAveragePool", "ReduceMax", "ReduceMin", "ReduceSum")
+    ):
         case "GlobalMaxPool" | "GlobalAveragePool" as operator:
             return draft.node(operator, [together])
         case operator:
@@ -79,7 +81,9 @@ def _some(draft: Draft, x: str) -> list[str]:
 
 def largest_of_each(draft: Draft, x: str) -> str:
     """GlobalMaxPool of a window, whose size then does not show."""
-    return draft.node("GlobalMaxPool", [LAYERS[draft.pick(("MaxPool", "AveragePool", "Conv", "Resize"))](draft, x)])
+    return draft.node(
+        "GlobalMaxPool", [LAYERS[draft.pick(("MaxPool", "AveragePool", "Conv", "Resize"))](draft, x)]
+    )
 
 
 # --- extreme factors ----------------------------------------------------------------------------------
@@ -103,7 +107,9 @@ def rescaled_gemm(draft: Draft, x: str) -> str:
     total = before + alpha + scale
     if total < -115:
         raise NoFit("nothing would be left")
-    y = draft.node("Gemm", [_scaled(draft, x, before), weight, bias], alpha=2.0**alpha, beta=draft.pick((1.0, 0.5, None)))
+    y = draft.node(
+        "Gemm", [_scaled(draft, x, before), weight, bias], alpha=2.0**alpha, beta=draft.pick((1.0, 0.5, None))
+    )
     return _scaled(draft, y, -total)
 
 
@@ -111,7 +117,9 @@ def rescaled(draft: Draft, x: str) -> str:
     """A layer whose values are tiny or large, between two factors that cancel."""
     exponent = draft.pick((-100, -60, -30, 20, 40))
     y = draft.node("Mul", [calm(draft, x), number(draft, 2.0**exponent)])
-    operator = draft.pick(("Conv", "MatMul", "AveragePool", "MaxPool", "Relu", "LeakyRelu", "Transpose", "ReduceMean"))
+    operator = draft.pick(
+        ("Conv", "MatMul", "AveragePool", "MaxPool", "Relu", "LeakyRelu", "Transpose", "ReduceMean")
+    )
     make = LAYERS.get(operator) or POINTWISE.get(operator) or MOVES[operator]
     return draft.node("Mul", [make(draft, y), number(draft, 2.0**-exponent)])
 
@@ -156,8 +164,14 @@ def layer_then_affine(draft: Draft, x: str) -> str:
             values = numbers(draft, draft.pick([channel, (1, *channel), (), shape[-1:]]), 1)
             values = np.where(np.abs(values) < 2.0**-10, 1.0, values) if operator == "Div" else values
             pair = [y, draft.constant(values)]
-            y = draft.node(operator, pair[::-1] if operator in ("Mul", "Add", "Sub") and draft.chance(0.3) else pair)
-    return draft.node(draft.pick(("Relu", "LeakyRelu", "Tanh", "Sigmoid", "HardSigmoid")), [y]) if draft.chance(0.5) else y
+            y = draft.node(
+                operator, pair[::-1] if operator in ("Mul", "Add", "Sub") and draft.chance(0.3) else pair
+            )
+    return (
+        draft.node(draft.pick(("Relu", "LeakyRelu", "Tanh", "Sigmoid", "HardSigmoid")), [y])
+        if draft.chance(0.5)
+        else y
+    )
 
 
 def gelu_in_parts(draft: Draft, x: str) -> str:
@@ -171,14 +185,18 @@ def gelu_in_parts(draft: Draft, x: str) -> str:
 
 def fast_gelu_in_parts(draft: Draft, x: str) -> str:
     x = calm(draft, x)
-    cubed = draft.node("Mul", [draft.node("Pow", [x, draft.constant(np.float32(3))]), draft.constant(np.float32(0.044715))])
+    cubed = draft.node(
+        "Mul", [draft.node("Pow", [x, draft.constant(np.float32(3))]), draft.constant(np.float32(0.044715))]
+    )
     inner = draft.node("Mul", [draft.node("Add", [x, cubed]), draft.constant(np.float32(0.7978845608))])
     one_more = draft.node("Add", [draft.node("Tanh", [inner]), draft.constant(np.float32(1))])
     return draft.node("Mul", [draft.node("Mul", [x, draft.constant(np.float32(0.5))]), one_more])
 
 
 def quick_gelu_in_parts(draft: Draft, x: str) -> str:
-    return draft.node("Mul", [x, draft.node("Sigmoid", [draft.node("Mul", [x, draft.constant(np.float32(1.702))])])])
+    return draft.node(
+        "Mul", [x, draft.node("Sigmoid", [draft.node("Mul", [x, draft.constant(np.float32(1.702))])])]
+    )
 
 
 def silu_in_parts(draft: Draft, x: str) -> str:
@@ -195,12 +213,16 @@ def layer_norm_in_parts(draft: Draft, x: str) -> str:
     axis, shape = len(draft.shapes[x]), draft.shapes[x]
 
     def mean(value: str) -> str:
-        inputs, rest = draft.listed("ReduceMean", [value], "axes", [draft.pick((axis, -1)) if draft.opset >= 11 else axis])
+        inputs, rest = draft.listed(
+            "ReduceMean", [value], "axes", [draft.pick((axis, -1)) if draft.opset >= 11 else axis]
+        )
         return draft.node("ReduceMean", inputs, **rest)
 
     centred = draft.node("Sub", [x, mean(x)]) if draft.chance(0.6) else x
     square = draft.node("Pow", [centred, draft.constant(np.float32(2))])
-    spread = draft.node("Sqrt", [draft.node("Add", [mean(square), draft.constant(np.float32(draft.pick((1e-5, 0.1))))])])
+    spread = draft.node(
+        "Sqrt", [draft.node("Add", [mean(square), draft.constant(np.float32(draft.pick((1e-5, 0.1))))])]
+    )
     y = draft.node("Div", [centred, spread])
     y = draft.node("Mul", [y, draft.constant(numbers(draft, shape[-1:], 1))])
     return draft.node("Add", [y, draft.constant(numbers(draft, shape[-1:], 1))]) if draft.chance(0.7) else y
@@ -220,7 +242,9 @@ def padded_window(draft: Draft, x: str) -> str:
     if draft.knows("Pad", "pads"):
         y = draft.node("Pad", [x], pads=pads, value=value)
     else:
-        y = draft.node("Pad", [x, draft.integers(pads), *([draft.constant(np.float32(value))] if value is not None else [])])
+        y = draft.node(
+            "Pad", [x, draft.integers(pads), *([draft.constant(np.float32(value))] if value is not None else [])]
+        )
     return LAYERS[draft.pick(("Conv", "MaxPool", "AveragePool"))](draft, y)
 
 
@@ -251,7 +275,9 @@ def there_and_back(draft: Draft, x: str) -> str:
     x = image(draft, x, 2)
     y = draft.node("Transpose", [x], perm=[0, 2, 3, 1])
     for _ in range(draft.whole(1, 2)):
-        operator = draft.pick(("Relu", "Add", "Mul", "Concat", "Slice", "Pad", "Softmax", "ReduceMean", "Split", "Tanh"))
+        operator = draft.pick(
+            ("Relu", "Add", "Mul", "Concat", "Slice", "Pad", "Softmax", "ReduceMean", "Split", "Tanh")
+        )
         y = (POINTWISE.get(operator) or MOVES[operator])(draft, y)
     if len(draft.shapes[y]) != 3:
         return y
@@ -279,7 +305,11 @@ def tied(draft: Draft, x: str) -> str:
     weight = draft.constant(numbers(draft, (features, features), features))
     bias = draft.constant(numbers(draft, (features,), 1))
     for _ in range(2):
-        x = draft.node("Relu", [draft.node("Gemm", [x, weight, bias])]) if draft.chance(0.6) else draft.node("Gemm", [x, weight, bias])
+        x = (
+            draft.node("Relu", [draft.node("Gemm", [x, weight, bias])])
+            if draft.chance(0.6)
+            else draft.node("Gemm", [x, weight, bias])
+        )
     return x
 
 
@@ -299,14 +329,24 @@ def expanded_constant(draft: Draft, x: str) -> str:
         raise NoFit("Expand")
     sizes = draft.fixed("Shape", [draft.constant(np.zeros((1, *draft.shapes[x])))])
     filled = draft.fixed("ConstantOfShape", [sizes])
-    return draft.node("Add", [x, draft.fixed("Expand", [draft.constant(numbers(draft, (1,), 1)), sizes]) if draft.chance(0.5) else filled])
+    return draft.node(
+        "Add",
+        [
+            x,
+            draft.fixed("Expand", [draft.constant(numbers(draft, (1,), 1)), sizes])
+            if draft.chance(0.5)
+            else filled,
+        ],
+    )
 
 
 def doubled(draft: Draft, x: str) -> str:
     """The same operator twice with the same inputs, which an optimizer may take for one."""
     operator = draft.pick(("Relu", "Tanh", "Exp", "Abs"))
     value = calm(draft, x)
-    return draft.node(draft.pick(("Add", "Sub", "Mul")), [draft.node(operator, [value]), draft.node(operator, [value])])
+    return draft.node(
+        draft.pick(("Add", "Sub", "Mul")), [draft.node(operator, [value]), draft.node(operator, [value])]
+    )
 
 
 def conv_pair(draft: Draft, x: str) -> str:
