@@ -1,6 +1,7 @@
 """Where things live and which way the arrows point."""
 
 import ast
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ ALLOWED = {
     "nets": set(),
     "data": set(),
     "zoo": set(),
+    "checker": set(),
     "client": set(),
     "engine": {"artifact", "bounds"},
     "training": {"artifact", "bounds", "data", "engine", "nets"},
@@ -32,11 +34,13 @@ FORBIDDEN_LIBRARIES = {
     "serve": {"httpx", "torch", "onnxruntime"},
     "client": {"numpy", "torch", "onnx", "onnxruntime", "fastapi", "pydantic"},
 }
+# All that a checker whom others shall believe may import besides itself.
+CHECKER_LIBRARIES = set(sys.stdlib_module_names) | {"numpy", "onnx"}
 # Inside bounds: each module may import those before it.
 BOUNDS_ORDER = [
-    "interval", "rounding", "rule", "affine", "pooling", "elementwise", "activations", "bilinear", "movement",
-    "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter", "confidence",
-    "joint", "classifier", "chain", "crown",
+    "interval", "rounding", "rule", "windows", "affine", "pooling", "elementwise", "activations", "bilinear",
+    "movement", "resize", "transcendental", "normalization", "reductions", "rules", "catalogue", "interpreter",
+    "confidence", "joint", "classifier", "chain", "crown",
 ]  # fmt: skip
 
 # Inside serve: each folder may import those before it. The files beside the folders join them.
@@ -79,6 +83,14 @@ def test_a_package_does_without_the_libraries_that_are_not_its_business(package:
     for name, path in modules():
         if name == package:
             assert not {module.split(".")[0] for module in imported(path)} & FORBIDDEN_LIBRARIES[package], path
+
+
+def test_the_checker_shares_no_code_and_is_read_in_one_sitting() -> None:
+    paths = [path for name, path in modules() if name == "checker"]
+    for path in paths:
+        others = {module for module in imported(path) if not module.startswith("goodcert.checker")}
+        assert {module.split(".")[0] for module in others} <= CHECKER_LIBRARIES, path
+    assert 0 < sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) < 400
 
 
 def test_arrows_between_the_folders_of_the_service_point_one_way() -> None:

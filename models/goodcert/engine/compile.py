@@ -16,6 +16,7 @@ from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
 from goodcert.engine import canary, selfcheck
 from goodcert.engine.admission import admit
+from goodcert.engine.checks import translation
 from goodcert.engine.device import resolve
 from goodcert.engine.eager import EagerMargins
 from goodcert.engine.engine import Engine, Evaluation
@@ -31,24 +32,30 @@ _NOTHING = "some activation could overflow float32, so nothing is guaranteed by 
 
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
-    model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None, *, eager: bool = False
+    model: str | Path | onnx.ModelProto,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    validate: bool = True,
+    eager: bool = False,
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
     whose kernels are faithful to this model, else the CPU.
 
     threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds, and there of `crown`, which bounds
-    an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use.
-    eager: let PyTorch compute the bounds on the CPU as well: loads in a third of the time, for bounds of few images.
-    Raises EngineError, by node and operator, for a model that cannot be bounded, and for a device whose
-    kernels are not faithful.
+    an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use. validate:
+    hold the rules against what ONNX Runtime makes of the file. Without, a certificate may be wrong: it is there to
+    show what the check is for. eager: let PyTorch compute the bounds on the CPU as well, which loads faster and
+    bounds more slowly. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
+    device whose kernels are not faithful.
     """
     with one_thread_of_torch():
         try:
-            return _compile(model, resolve(device), threads, eager)
+            return _compile(model, resolve(device), threads, validate=validate, eager=eager)
         except Unfaithful:
             if device != "auto":
                 raise
-            return _compile(model, resolve("cpu"), threads, eager)
+            return _compile(model, resolve("cpu"), threads, validate=validate, eager=eager)
 
 
 @contextmanager
@@ -65,9 +72,11 @@ def one_thread_of_torch() -> Iterator[None]:
 
 
 def _compile(
-    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, eager: bool
+    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, *, validate: bool, eager: bool
 ) -> Engine:
     classifier = admit(model)
+    if validate:
+        translation.check(classifier.file, classifier.written)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
     canary.check_prediction(graph, threads, canary.BATCHES)

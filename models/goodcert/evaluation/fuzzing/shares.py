@@ -1,9 +1,10 @@
 """Many classifiers in several processes, until there are enough or the time is over."""
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -35,12 +36,14 @@ class Done:
         self.count += other.count
 
 
-def run(seed: int, numbers: range, processes: int, seconds: float | None, folder: Path) -> Done:
+def run(
+    seed: int, numbers: range, processes: int, seconds: float | None, folder: Path, *, validate: bool = True
+) -> Done:
     """All of the numbers, or, where the time is over before, the first of them."""
     ends, done = monotonic() + (seconds or float("inf")), Done()
     parts = (numbers[start : start + SHARE] for start in range(0, len(numbers), SHARE))
     with tqdm(total=len(numbers), desc="fuzz classifiers", leave=False) as bar:
-        for one in _shares(parts, seed, processes, ends, folder):
+        for one in _shares(parts, processes, ends, partial(share, seed, folder=folder, validate=validate)):
             done.add(one)
             bar.update(one.count)
             bar.set_postfix(accepted=done.tally.total.accepted, contradictions=done.tally.total.contradictions)
@@ -48,29 +51,29 @@ def run(seed: int, numbers: range, processes: int, seconds: float | None, folder
     return done
 
 
-def _shares(parts: Iterator[range], seed: int, processes: int, ends: float, folder: Path) -> Iterator[Done]:
+def _shares(parts: Iterator[range], processes: int, ends: float, do: Callable[[range], Done]) -> Iterator[Done]:
     """Each part once, in any order; none is begun after the end, so what is done is the first of them."""
     if processes == 1:
         for part in parts:
-            yield share(seed, part, folder)
+            yield do(part)
             if monotonic() > ends:
                 return
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        running: set[Future[Done]] = {pool.submit(share, seed, p, folder) for p in islice(parts, processes)}
+        running: set[Future[Done]] = {pool.submit(do, part) for part in islice(parts, processes)}
         while running:
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             more = islice(parts, len(finished)) if monotonic() < ends else ()
-            running |= {pool.submit(share, seed, part, folder) for part in more}
+            running |= {pool.submit(do, part) for part in more}
             yield from (future.result() for future in finished)
 
 
-def share(seed: int, numbers: range, folder: Path) -> Done:
+def share(seed: int, numbers: range, *, folder: Path, validate: bool = True) -> Done:
     """A few of them, in this process."""
     done = Done()
     for index in numbers:
-        trial = attempt(seed, index)
+        trial = attempt(seed, index, validate=validate)
         done.tally.count(trial)
         done.found += _found(seed, trial, folder)
         done.count += 1

@@ -12,8 +12,8 @@ from goodcert.evaluation.fuzzing.classifiers import VERSIONS, RandomClassifier, 
 from goodcert.evaluation.fuzzing.search import Searched, search
 
 WHOLE = 10
-"""One classifier of so many has its bounds exported to ONNX, as those that are served; of the others PyTorch computes
-them, by the same rules: the export would take most of the time."""
+"""One classifier of so many has its bounds exported to ONNX, as those that are served; of the others PyTorch
+computes them, by the same rules: the export would take most of the time."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Trial:
     searched: Searched | None = None
 
 
-def attempt(seed: int, index: int) -> Trial:
-    """Makes, certifies and searches the classifier of this number."""
+def attempt(seed: int, index: int, *, validate: bool = True) -> Trial:
+    """Makes, certifies and searches the classifier of this number. validate: with the checks of the translation."""
     classifier = make(seed, index)
     eager = index // len(VERSIONS) % WHOLE != 0
     try:
-        certifier = engine.compile(classifier.model, threads=1, eager=eager)
+        certifier = engine.compile(classifier.model, threads=1, validate=validate, eager=eager)
     except EngineError as error:
         return Trial(index, classifier, "refused", summary(str(error)))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  an engine that breaks is what is looked for
         return Trial(index, classifier, "broken", summary(f"{type(error).__name__}: {error}"))
     random = np.random.default_rng([seed, index, 1])
     return Trial(index, classifier, "accepted", "", search(certifier, classifier.model, random, classifier.hints))
