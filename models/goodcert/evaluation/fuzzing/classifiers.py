@@ -8,7 +8,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, defs, helper
 
-from goodcert.bounds.reader import NEWEST_OPSET, OLDEST_OPSET
+from goodcert.bounds.validation import NEWEST_OPSET, OLDEST_OPSET
 from goodcert.evaluation.fuzzing.draft import IMAGE, Draft, NoFit
 from goodcert.evaluation.fuzzing.layers import LAYERS, flat
 from goodcert.evaluation.fuzzing.moves import MOVES, VANISHING
@@ -25,8 +25,8 @@ _SIZES = ((1, 3, 3), (2, 3, 4), (1, 4, 5), (3, 3, 3), (1, 2, 2), (2, 7, 7), (1, 
 
 @dataclass(frozen=True)
 class RandomClassifier:
-    """model: the file. led_by: the version of the operator that it was made for, such as `MaxPool-12`. hints: images
-    (C, H, W) that may trigger something."""
+    """model: the file. led_by: the version of the operator that it was made for, such as `MaxPool-12`. hints:
+    images (C, H, W) that may trigger something."""
 
     model: onnx.ModelProto
     led_by: str

@@ -125,7 +125,7 @@ class Draft:
 
     def _infer(self, node: NodeProto) -> dict[str, TypeProto]:
         schema = _schema(node.op_type, self.opset)
-        if schema is None or set(a.name for a in node.attribute) - set(schema.attributes):
+        if schema is None or {a.name for a in node.attribute} - set(schema.attributes):
             raise NoFit(f"{node.op_type} at opset {self.opset}")
         types = {name: self._types[name] for name in node.input if name}
         data = {name: self._data[name] for name in node.input if name in self._data}

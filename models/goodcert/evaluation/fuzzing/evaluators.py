@@ -42,9 +42,9 @@ def onnx_runtime(level: str, model: onnx.ModelProto) -> Evaluate:
 
 
 MISREAD = {"BatchNormalization": range(9, 14)}
-"""Operators, and opsets, that onnx's reference does not compute as they are specified. A batch norm of these opsets
-with one output is inference; it mixes the statistics of the batch into those given, as in training, so that an
-image's logits depend on the images beside it."""
+"""Operators, and opsets, that onnx's reference does not compute as they are specified. A batch norm of these
+opsets with one output is inference; it mixes the statistics of the batch into those given, as in training, so that
+an image's logits depend on the images beside it."""
 
 
 def reference(model: onnx.ModelProto) -> Evaluate:
@@ -92,5 +92,5 @@ def evaluators(model: onnx.ModelProto) -> Iterator[tuple[str, Evaluate | None]]:
     for name, make in EVALUATORS.items():
         try:
             yield name, make(model)
-        except Exception:  # they fail with errors of all kinds
+        except Exception:  # noqa: BLE001  they fail with errors of all kinds
             yield name, None

@@ -55,7 +55,7 @@ def space_to_depth(draft: Draft, x: str) -> str:
 
 def expand(draft: Draft, x: str) -> str:
     if draft.chance(0.6):
-        x, axes = _unsqueezed(draft, x, draft.whole(2, len(draft.shapes[x]) + 1))
+        x, _ = _unsqueezed(draft, x, draft.whole(2, len(draft.shapes[x]) + 1))
     sizes = [draft.pick((1, 2, 3)) if n == 1 else draft.pick((1, n)) for n in draft.shapes[x]]
     return draft.node("Expand", [x, draft.integers([1, *sizes] if draft.chance(0.6) else sizes)])
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from goodcert.engine.rows import BOX_BY_BOX
 from goodcert.evaluation.fuzzing.classifiers import VERSIONS
-from goodcert.evaluation.fuzzing.evaluators import EVALUATORS
+from goodcert.evaluation.fuzzing.evaluators import EVALUATORS, MISREAD
 from goodcert.evaluation.fuzzing.trial import WHOLE, Trial
 
 
@@ -80,8 +81,8 @@ def _counts(trial: Trial) -> Counts:
 
 @dataclass(frozen=True)
 class Run:
-    """revision: of the source. seed, first, last: the numbers of the classifiers, both included. software: versions.
-    processor: what computed. checks: whether those at load were on."""
+    """revision: of the source. seed, first, last: the numbers of the classifiers, both included. software:
+    versions. processor: what computed. checks: whether those at load were on."""
 
     revision: str
     seed: int
@@ -164,6 +165,15 @@ def _cells(counts: Counts) -> str:
     return " | ".join(f"{count:,}" for count in asdict(counts).values())
 
 
+def _exceptions() -> str:
+    refused = ", ".join(sorted(BOX_BY_BOX))
+    misread = ", ".join(f"{op} of opsets {v.start} to {v.stop - 1}" for op, v in MISREAD.items())
+    return (
+        f"No classifier may hold {refused} (bounded on single boxes only).\n"
+        f"onnx's reference is not asked about {misread}, which it computes as in training."
+    )
+
+
 def page(runs: list[Run]) -> str:
     lines = [
         "| Revision | seed | classifiers | accepted | contradictions | software | processor |",
@@ -177,19 +187,21 @@ def page(runs: list[Run]) -> str:
     listed = "\n".join(lines)
     return f"""# Fuzzing of whole classifiers
 
-Made by `goodcert fuzz classifiers`, whose runs add up in `fuzzing.json`. A classifier is a random graph of few nodes
-over all operators that have a rule, at a random opset, with what hides a difference: units that are silent on nearly
-all images, maxima over all pixels, saturation, factors that cancel, weights that underflow, and what optimizers fuse.
-Every one follows from its seed and number.
+Made by `goodcert fuzz classifiers`, whose runs add up in `fuzzing.json`. A classifier is a random graph of few
+nodes over all operators that have a rule, at a random opset, with what hides a difference: units that are silent
+on nearly all images, maxima over all pixels, saturation, factors that cancel, weights that underflow, and what
+optimizers fuse. Every one follows from its seed and number.
 
-The engine is asked for certificates: of many images at epsilon 0, and of some at 0.05 and 1. The balls are searched
-(grey, black, white, halves, noise, corners, the images that the classifier was made to react to, and flips that climb
-from the best of them) with the very file, by ONNX Runtime at every level of optimisation, by PyTorch node by node,
-and at a few points by onnx's reference. A contradiction is a difference of two logits outside the certified margins, a
-confidence outside the certified bounds, or NaN where something was guaranteed. One classifier of {WHOLE} goes the
-whole way of one that is served; of the others PyTorch computes the bounds, by the same rules. *Broken* is an engine
-that ends in anything but a refusal by name; *informative* a classifier of which some bound was below 1. An operator's
-versions are the opsets that gave it a new definition.
+The engine is asked for certificates: of many images at epsilon 0, and of some at 0.05 and 1. The balls are
+searched (grey, black, white, halves, noise, corners, the images that the classifier was made to react to, and flips
+that climb from the best of them) with the very file, by ONNX Runtime at every level of optimisation, by PyTorch
+node by node, and at a few points by onnx's reference. A contradiction is a difference of two logits outside the
+certified margins, a confidence outside the certified bounds, or NaN where something was guaranteed.
+
+*Broken* is an engine that ends in anything but a refusal by name; *searched*, an accepted classifier that some
+evaluator runs; *informative*, one of which some bound was below 1. An operator's versions are the opsets that gave
+it a new definition. One classifier of {WHOLE} goes the whole way of one that is served; of the others PyTorch
+computes the bounds, by the same rules. {_exceptions()}
 
 {table(total(runs))}
 

@@ -96,8 +96,8 @@ def _balls(engine: Engine, random: np.random.Generator, hints: Sequence[Images])
 
 
 def _inside(ball: Ball, shares: Images) -> Images:
-    """(N, P, C, H, W): the points of each ball that lie at these shares of the way from its lower to its upper end,
-    of which those at an end are exact."""
+    """(N, P, C, H, W): the points of each ball at these shares of the way from its lower to its upper end, of which
+    those at an end are exact."""
     lower, upper = ball.lower[:, None], ball.upper[:, None]
     points = np.clip(lower + shares * (upper - lower), lower, upper)
     return np.asarray(np.where(shares == 1, upper, np.where(shares == 0, lower, points)), np.float32)
@@ -131,7 +131,7 @@ def against(
         count, each = points.shape[:2]
         try:
             given = evaluate(points.reshape(-1, *points.shape[2:]))
-        except Exception:  # evaluators fail with errors of all kinds
+        except Exception:  # noqa: BLE001  evaluators fail with errors of all kinds
             return None
         if given.shape != (count * each, ball.certificates.margins.shape[1]):
             return None

@@ -364,6 +364,7 @@ STRUCTURES: Mapping[str, Make] = {
         silent, saturated, collapse, largest_of_each, rescaled_gemm, rescaled, cancelling_norm, large_branch,
         layer_then_affine, gelu_in_parts, fast_gelu_in_parts, quick_gelu_in_parts, silu_in_parts,
         hard_swish_in_parts, layer_norm_in_parts, softmax_in_parts, padded_window, scaled_matmul, product_then_sum,
-        there_and_back, reciprocal_times, clipped_relu, tied, computed_reshape, expanded_constant, doubled, conv_pair,
+        there_and_back, reciprocal_times, clipped_relu, tied, computed_reshape, expanded_constant, doubled,
+        conv_pair,
     )
 }  # fmt: skip

@@ -29,7 +29,7 @@ class Trial:
 
 
 def attempt(seed: int, index: int, *, validate: bool = True) -> Trial:
-    """Makes, certifies and searches the classifier of this number. validate: with the checks of the translation."""
+    """Makes, certifies and searches the classifier of this number. validate: as in `engine.compile`."""
     classifier = make(seed, index)
     eager = index // len(VERSIONS) % WHOLE != 0
     try:
