@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,16 +42,30 @@ def onnx_runtime(level: str, model: onnx.ModelProto) -> Evaluate:
     return lambda images: np.asarray(session.run(None, {name: images})[0])
 
 
-MISREAD = {"BatchNormalization": range(9, 14)}
-"""Operators, and opsets, that onnx's reference does not compute as they are specified. A batch norm of these
-opsets with one output is inference; it mixes the statistics of the batch into those given, as in training, so that
-an image's logits depend on the images beside it."""
+MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
+    "AveragePool": (
+        "with ceil_mode, or VALID with dilations",
+        lambda a, _: (
+            bool(a.get("ceil_mode")) or (a.get("auto_pad") == b"VALID" and max(a.get("dilations", [1])) > 1)
+        ),
+    ),
+    "BatchNormalization": ("of opsets 9 to 13, as in training", lambda _, opset: 9 <= opset <= 13),
+    "ConvTranspose": ("in groups", lambda a, _: a.get("group", 1) > 1),
+    "MaxPool": (
+        "with pads, or SAME_LOWER",
+        lambda a, _: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",
+    ),
+}
+"""Operators that onnx's reference does not compute as they are specified: when (from attributes and opset), in words
+and as a test. ONNX Runtime and PyTorch agree on them."""
 
 
 def reference(model: onnx.ModelProto) -> Evaluate:
-    opset = max(entry.version for entry in model.opset_import)
-    if any(opset in MISREAD.get(node.op_type, ()) for node in model.graph.node):
-        raise NotImplementedError("misread")
+    opset = max(int(entry.version) for entry in model.opset_import)
+    for node in model.graph.node:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type in MISREAD and MISREAD[node.op_type][1](attributes, opset):
+            raise NotImplementedError(f"{node.op_type} {MISREAD[node.op_type][0]}")
     evaluator = ReferenceEvaluator(model)
     name = _input(model)
 
@@ -75,7 +90,7 @@ def pytorch(model: onnx.ModelProto) -> Evaluate:
 
 def _input(model: onnx.ModelProto) -> str:
     constants = {tensor.name for tensor in model.graph.initializer}
-    return next(value.name for value in model.graph.input if value.name not in constants)
+    return next(str(value.name) for value in model.graph.input if value.name not in constants)
 
 
 EVALUATORS: dict[str, Make] = {

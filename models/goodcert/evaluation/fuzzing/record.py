@@ -167,10 +167,10 @@ def _cells(counts: Counts) -> str:
 
 def _exceptions() -> str:
     refused = ", ".join(sorted(BOX_BY_BOX))
-    misread = ", ".join(f"{op} of opsets {v.start} to {v.stop - 1}" for op, v in MISREAD.items())
+    misread = ", ".join(f"{op} {when}" for op, (when, _) in MISREAD.items())
     return (
         f"No classifier may hold {refused} (bounded on single boxes only).\n"
-        f"onnx's reference is not asked about {misread}, which it computes as in training."
+        f"onnx's reference is not asked about \n{misread}, which it computes otherwise than ONNX Runtime\nand PyTorch, and than they are specified."
     )
 
 
@@ -193,7 +193,7 @@ on nearly all images, maxima over all pixels, saturation, factors that cancel, w
 optimizers fuse. Every one follows from its seed and number.
 
 The engine is asked for certificates: of many images at epsilon 0, and of some at 0.05 and 1. The balls are
-searched (grey, black, white, halves, noise, corners, the images that the classifier was made to react to, and flips
+searched (grey, black, white, halves, noise, corners, images that the classifier was made to react to, and flips
 that climb from the best of them) with the very file, by ONNX Runtime at every level of optimisation, by PyTorch
 node by node, and at a few points by onnx's reference. A contradiction is a difference of two logits outside the
 certified margins, a confidence outside the certified bounds, or NaN where something was guaranteed.

@@ -96,7 +96,7 @@ def _balls(engine: Engine, random: np.random.Generator, hints: Sequence[Images])
 
 
 def _inside(ball: Ball, shares: Images) -> Images:
-    """(N, P, C, H, W): the points of each ball at these shares of the way from its lower to its upper end, of which
+    """(N, P, C, H, W): the points of each ball at these shares of the way from its lower to its upper end, where
     those at an end are exact."""
     lower, upper = ball.lower[:, None], ball.upper[:, None]
     points = np.clip(lower + shares * (upper - lower), lower, upper)
@@ -122,7 +122,7 @@ def _halves(shape: tuple[int, int, int], axis: int) -> Iterator[NDArray[np.bool_
 
 
 def against(
-    name: str, evaluate: Evaluate, balls: Sequence[Balls], *, shares: bool, few: bool
+    name: str, evaluate: Evaluate, balls: Sequence[Balls], *, shares: bool, few: bool = False
 ) -> list[Contradiction] | None:
     """None for an evaluator that does not know the file after all."""
     for whole in balls:
@@ -163,19 +163,14 @@ def _outside(given: NDArray[np.float32], certificates: Certificates, *, shares: 
         # Of a logit that is -infinity, as a logarithm of a share that underflowed, the confidence alone counts.
         finite = np.isfinite(values).all(axis=2)[:, :, None, None]
         beyond = ~(difference <= margins) & np.isfinite(margins) & finite
-        if beyond.any():
-            row, point, k, other = (int(i) for i in np.argwhere(beyond)[0])
+        for row, point, k, other in np.argwhere(beyond):
             got, bound = difference[row, point, k, other], margins[row, 0, k, other]
-            return (row, point), f"logit {k} - logit {other}", float(got), float(bound)
+            return (int(row), int(point)), f"logit {k} - logit {other}", float(got), float(bound)
     upper, lower = certificates.confidence_upper_bound[:, None], certificates.confidence_lower_bound[:, None]
     guaranteed = np.isfinite(certificates.margins).all(axis=(1, 2))[:, None]
-    for what, bound, bad in (
-        ("confidence", upper, ~(top <= upper * (1 + slack))),
-        ("confidence", lower, ~(top >= lower * (1 - slack))),
-    ):
-        if (bad & guaranteed).any():
-            row, point = (int(i) for i in np.argwhere(bad & guaranteed)[0])
-            return (row, point), what, float(top[row, point]), float(bound[row, 0])
+    for bound, inside in ((upper, top <= upper * (1 + slack)), (lower, top >= lower * (1 - slack))):
+        for row, point in np.argwhere(~inside & guaranteed):
+            return (int(row), int(point)), "confidence", float(top[row, point]), float(bound[row, 0])
     return None
 
 
