@@ -52,6 +52,14 @@ class FileValues:
         name = self.same.get(name, name)
         return name if name == self.program.input or name in self.steps else None
 
+    def activated(self, name: str, activation: str) -> str | None:
+        """The value itself where no activation is named, or it is one's; else what the activation makes of it;
+        None where the file has none such."""
+        if not activation or (name in self.steps and self.steps[name].node.op == activation):
+            return name
+        made = [s.output for s in self.steps.values() if s.inputs == (name,) and s.node.op == activation]
+        return made[0] if len(made) == 1 else None
+
     @property
     def rounds(self) -> int:
         """Runs until every kind of witness had its row."""
