@@ -177,11 +177,11 @@ class Callers:
         headers = {"Content-Type": "image/png", "X-Request-Id": identity}
         connection.request("POST", self.path, self.bodies[which], headers)
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        body = answer.read()  # JSON, unless it is a balancer's own
         self.asked[identity] = answer.status
         if answer.status == 200:
             with self._news:
-                self.answers[identity] = body
+                self.answers[identity] = json.loads(body)
                 self._news.notify_all()
         else:
             self.closed.append(answer.getheader("Connection") == "close")
