@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
+from goodcert.engine import assumptions
 from goodcert.serve import problems, settings
 from goodcert.serve.telemetry import metrics
 
@@ -48,7 +49,10 @@ def pages() -> dict[str, str]:
         "settings.md": page(
             "Settings",
             "Each is a flag of `goodcert serve`, an environment variable or an entry of the TOML file named by "
-            "`config`, in this order. A name that is not in the table is refused.",
+            "`config`, in this order. A name that is not in the table is refused; what "
+            "Kubernetes sets for a Service named `goodcert`, or `goodcert-...`, is no setting and ignored with a "
+            "warning: `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT_<number>_<TCP, UDP or SCTP>*`, and a `*PORT` "
+            "that holds an address (`tcp://...`).",
             settings.table_markdown(),
         ),
         "metrics.md": page("Metrics", "Served at `/metrics`.", metrics.table_markdown()),
@@ -57,6 +61,13 @@ def pages() -> dict[str, str]:
             "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes; "
             'under `/v2` it is `{"error": "..."}` with the same status.',
             problems.table_markdown(),
+        ),
+        "assumptions.md": page(
+            "Assumptions",
+            "What the proofs in the docstrings of the bounds assume of the world, which step needs it, and what "
+            "watches it: whenever a model is loaded, in the tests, or by a command. Paths are inside "
+            "`models/goodcert` and `service/goodcert`.",
+            assumptions.table_markdown(),
         ),
         "operators.md": page(
             "Operators",

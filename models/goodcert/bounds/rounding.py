@@ -58,9 +58,21 @@ scale|. In any arrangement the path through variance + epsilon (which counts hal
 division or reciprocal, and at most 4 products and sums has at most 9 roundings; with 3 more in our scale, shift
 and sum, n = 12 (`norm.ROUNDINGS`) covers it, with |beta| + |mean scale| in the place of |b|. norm.py refuses
 statistics under which an intermediate result of some arrangement could underflow by more than the allowance, or
-overflow. A norm behind a convolution or a dense layer is folded into it (passes.py), once, and that graph is what
-runs and what is bounded; the runtime's own folding, which would round the weights anew, is switched off
-(`goodcert.engine.runtime`).
+overflow.
+
+**Fused layers** (fusion.py). Let layers and elementwise affine operators behind them be, in real arithmetic, one
+map y = W* x + b*, where b* is a sum of parts whose absolute values, each times what it passes, add up to `size`.
+It may be deployed as it is written, or with any of the scales multiplied into the weights and any of the parts
+added up first, or with the sum of the layer started from what is added behind it; each time every product and
+every part passes at most n roundings, where n is fan_in + 1 and the `roundings` of the node. So step 1 holds with
+|W*| and `size`:  |fl(y) - y| <= gamma (|W*||x| + size) + eta.  What a scale s makes of the underflow before it, at
+most s 2^-104, is below the share c gamma >= 2^-21 of s 2^-80, which is in `size`. A fold of ours gives W' and b',
+rounded once: |W' - W*| <= k u |W*| where no weight is subnormal or overflows, which fusion.py asks for, and k <=
+1.01, or what was measured for a constant that is computed; |b' - b*| <= (u + 2^-50) size. These count as 2k more
+roundings: k in m of step 2, and k for V >= f |W'| where f |W*| is needed, as (1 - gamma)(1 - u)^4 (1 - k u) A >= 1
++ gamma holds with the gamma of n = fan_in + 1 + roundings, c gamma being larger than for the deployed n by 2 k u.
+An operator that is not folded and adds to a layer's result, a branch or a constant, is bounded as the sum of n
+terms that a runtime may make of it (`spread`, below, with the sizes of both operands).
 
 **Elementwise sums and products with a constant or between branches** are one correctly rounded, hence monotone,
 operation: the deployed result lies between the rounded results at the ends. The real result can lie half an ulp
@@ -92,7 +104,8 @@ Gather, ...): the ends map to the ends, or to each other. So are Floor, Ceil, Ro
 a jump the deployed x may stand on the other side than the real one, but the box holds both.
 
 **Constants** alone are computed once, before, each operation correctly rounded (passes.py, for Add, Sub, Mul,
-Div; a test watches PyTorch's division), or stand for boxes of one point. The last layer is fused into differences
+Div; a test watches PyTorch's division), how far they are from real arithmetic is counted as above, or they stand
+for boxes of one point. The last layer is fused into differences
 in float64: confidence.py. The box of the input, and the way from the upload to it: ball.py and
 `goodcert.serve.images.preprocess`.
 

@@ -16,9 +16,9 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import Program, Step, prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import FLOAT32
-from goodcert.engine.checks.optimised import session
 from goodcert.engine.checks.witnesses import KINDS, witnesses
 from goodcert.engine.errors import EngineError
+from goodcert.engine.sessions import session
 
 Array = NDArray[Any]
 
@@ -51,6 +51,14 @@ class FileValues:
         """What a value is called among those that vary; None where it does not, or is not one of the file's."""
         name = self.same.get(name, name)
         return name if name == self.program.input or name in self.steps else None
+
+    def activated(self, name: str, activation: str) -> str | None:
+        """The value itself where no activation is named, or it is one's; else what the activation makes of it;
+        None where the file has none such."""
+        if not activation or (name in self.steps and self.steps[name].node.op == activation):
+            return name
+        made = [s.output for s in self.steps.values() if s.inputs == (name,) and s.node.op == activation]
+        return made[0] if len(made) == 1 else None
 
     @property
     def rounds(self) -> int:

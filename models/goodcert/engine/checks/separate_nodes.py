@@ -16,8 +16,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from goodcert.engine.checks.file_values import Array, FileValues
-from goodcert.engine.checks.optimised import session
 from goodcert.engine.errors import EngineError
+from goodcert.engine.sessions import session
 
 MAX_NUMBERS = 2**22
 """Numbers fed to one model of separate nodes."""
@@ -159,7 +159,8 @@ class _Graph:
         blocked = re.fullmatch(r"(.+)_nchwc(?:_token_\d+)?", node.name)
         if blocked is not None:
             varying = self._file.varies(blocked[1])
-            return None if varying is None else _Value(varying, blocked=True)
+            activated = None if varying is None else self._file.activated(varying, _text(node, "activation"))
+            return None if activated is None else _Value(activated, blocked=True)
         own = self._named.get(node.name)
         reads = [self._value(read) for read in node.input]
         if own is not None and own.op_type == node.op_type and any(r is not None and r.blocked for r in reads):
@@ -223,7 +224,7 @@ class _Separation:
         copy.CopyFrom(node)
         copy.input[:] = [self._read(name) for name in node.input]
         copy.output[:] = [self._own(name) if name else "" for name in node.output]
-        copy.name = self._own(node.name)
+        copy.name = ""  # ONNX Runtime wants no two of one name
         self._nodes.append(copy)
 
     def _read(self, name: str) -> str:
@@ -251,7 +252,11 @@ class _Separation:
 
 
 def _reorder(op: str, source: str, target: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, [source], [target], name=target, domain="com.microsoft.nchwc", **attributes)
+    return helper.make_node(op, [source], [target], domain="com.microsoft.nchwc", **attributes)
+
+
+def _text(node: onnx.NodeProto, name: str) -> str:
+    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), "")
 
 
 def _flag(node: onnx.NodeProto, name: str) -> bool:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodcert.serve import timestamp
 from goodcert.serve.certify import Certificate
 from goodcert.serve.departure import JOSE
+from goodcert.serve.proof.claims import NEWEST
 from goodcert.serve.repository.repository import Refused, Repository, ServedModel
 from goodcert.serve.verdict import Verdict
 from goodcert.serve.version import version
@@ -52,6 +53,12 @@ class EngineInfo(_Wire):
 class CertificateBody(_Wire):
     """No image within `epsilon` in every pixel is given a confidence above `confidence_upper_bound`."""
 
+    format: int = Field(
+        1,
+        ge=1,
+        le=NEWEST,
+        description="Which claims there are, and what they mean; one without it is of format 1.",
+    )
     id: str
     model: ModelRef
     image: ImageInfo
@@ -205,6 +212,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
     model, image, answer = certificate.model, certificate.image, certificate.answer
     labels = model.metadata.labels
     return {
+        "format": NEWEST,
         "id": certificate.id,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "image": {
