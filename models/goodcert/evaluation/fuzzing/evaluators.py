@@ -56,8 +56,8 @@ MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
         lambda a, _: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",
     ),
 }
-"""Operators that onnx's reference does not compute as they are specified: when (from attributes and opset), in words
-and as a test. ONNX Runtime and PyTorch agree on them."""
+"""Operators that onnx's reference does not compute as they are specified: when (from attributes and opset), in
+words and as a test. ONNX Runtime and PyTorch agree on them."""
 
 
 def reference(model: onnx.ModelProto) -> Evaluate:
@@ -66,8 +66,7 @@ def reference(model: onnx.ModelProto) -> Evaluate:
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type in MISREAD and MISREAD[node.op_type][1](attributes, opset):
             raise NotImplementedError(f"{node.op_type} {MISREAD[node.op_type][0]}")
-    evaluator = ReferenceEvaluator(model)
-    name = _input(model)
+    evaluator, name = ReferenceEvaluator(model), _input(model)
 
     def evaluate(images: Images) -> NDArray[np.float32]:
         with np.errstate(all="ignore"):

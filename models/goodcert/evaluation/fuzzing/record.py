@@ -167,11 +167,10 @@ def _cells(counts: Counts) -> str:
 
 def _exceptions() -> str:
     refused = ", ".join(sorted(BOX_BY_BOX))
-    misread = ", ".join(f"{op} {when}" for op, (when, _) in MISREAD.items())
-    return (
-        f"No classifier may hold {refused} (bounded on single boxes only).\n"
-        f"onnx's reference is not asked about \n{misread}, which it computes otherwise than ONNX Runtime\nand PyTorch, and than they are specified."
-    )
+    misread = "; ".join(f"{operator} {when}" for operator, (when, _) in MISREAD.items())
+    return f"""No classifier may hold {refused}, which
+are bounded on single boxes only. onnx's reference is not asked about files with what it computes otherwise than
+ONNX Runtime, PyTorch and the specification: {misread}."""
 
 
 def page(runs: list[Run]) -> str:

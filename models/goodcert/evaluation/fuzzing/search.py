@@ -162,13 +162,14 @@ def _outside(given: NDArray[np.float32], certificates: Certificates, *, shares: 
         margins = certificates.margins[:, None]
         # Of a logit that is -infinity, as a logarithm of a share that underflowed, the confidence alone counts.
         finite = np.isfinite(values).all(axis=2)[:, :, None, None]
-        beyond = ~(difference <= margins) & np.isfinite(margins) & finite
+        beyond: NDArray[np.bool_] = ~(difference <= margins) & np.isfinite(margins) & finite
         for row, point, k, other in np.argwhere(beyond):
             got, bound = difference[row, point, k, other], margins[row, 0, k, other]
             return (int(row), int(point)), f"logit {k} - logit {other}", float(got), float(bound)
+    top = np.asarray(top)
     upper, lower = certificates.confidence_upper_bound[:, None], certificates.confidence_lower_bound[:, None]
     guaranteed = np.isfinite(certificates.margins).all(axis=(1, 2))[:, None]
-    for bound, inside in ((upper, top <= upper * (1 + slack)), (lower, top >= lower * (1 - slack))):
+    for bound, inside in ((upper, top <= upper + slack), (lower, top >= lower - slack)):
         for row, point in np.argwhere(~inside & guaranteed):
             return (int(row), int(point)), "confidence", float(top[row, point]), float(bound[row, 0])
     return None
