@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
-from goodcert.serve import problems, settings
+from goodcert.serve.http import problems
+from goodcert.serve.settings import settings
 from goodcert.serve.telemetry import metrics
 
 DOCS = Path(__file__).parent.parent / "docs"

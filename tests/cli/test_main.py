@@ -9,8 +9,8 @@ import pytest
 
 from goodcert.cli import main as cli
 from goodcert.cli.table import Row, digits, render
-from goodcert.serve.process import server, supervisor
-from goodcert.serve.settings import Settings
+from goodcert.serve.server import process, supervisor
+from goodcert.serve.settings.settings import Settings
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +30,7 @@ def test_a_missing_extra_is_one_sentence_that_names_it(monkeypatch: pytest.Monke
         cli.main(["train", "mnist-good100"])
 
 
-@pytest.mark.parametrize(("workers", "runner"), [(1, server), (2, supervisor)])
+@pytest.mark.parametrize(("workers", "runner"), [(1, process), (2, supervisor)])
 def test_serve_hands_its_settings_to_who_runs_one_process_or_several(
     monkeypatch: pytest.MonkeyPatch, workers: int, runner: ModuleType
 ) -> None:

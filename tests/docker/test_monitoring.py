@@ -14,7 +14,7 @@ from prometheus import ask, eventually, free_port, prometheus, tool
 metrics = pytest.importorskip("goodcert.serve.telemetry.metrics")
 prometheus_client = pytest.importorskip("prometheus_client")
 
-from goodcert.serve.batching import Run  # noqa: E402  after the check that the extra is there
+from goodcert.serve.batching.batcher import Run  # noqa: E402  after the check that the extra is there
 from goodcert.serve.telemetry.exposition import own_port  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
 
 
 def test_an_expression_uses_values_of_labels_that_exist() -> None:
-    problems = pytest.importorskip("goodcert.serve.problems")
+    problems = pytest.importorskip("goodcert.serve.http.problems")
     codes = {row.code for row in problems.TABLE.values()}
     (pattern,) = re.findall(r'goodcert_rejections_total\{code=~"([^"]+)"', RULES.read_text())
     assert set(pattern.split("|")) <= codes

@@ -17,10 +17,10 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.sequential import graph_of
 from goodcert.bounds.writer import write_graph
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.one_graph import one_graph
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.torch_engine import EagerMargins
 from goodcert.nets import build
 from graphs import classifier
 

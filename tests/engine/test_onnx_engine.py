@@ -7,10 +7,10 @@ import torch
 from exact import rational
 from goodcert.bounds.ball import Ball, around
 from goodcert.bounds.reader import read_graph
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.onnx_engine import OnnxEngine
+from goodcert.engine.torch_engine import EagerMargins
 from graphs import classifier
-from hurtful import NETS, boxes, exact_margins, graph
+from hard_networks import NETS, boxes, exact_margins, graph
 
 
 @pytest.mark.parametrize("kind", NETS)

@@ -10,7 +10,7 @@ import pytest
 from exact import affine, rational, relu
 from goodcert.cli import main
 from goodcert.evaluation import soundness
-from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Factory, Layers
+from goodcert.evaluation.hard_networks import NETS, WIDE_NETS, Factory, Layers
 from goodcert.evaluation.soundness import Row, attempts, exact_values, quotients
 
 

@@ -23,7 +23,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.joint import head
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT, FLOAT32
-from goodcert.engine import rows
+from goodcert.engine.checks import batch_independence
 from goodcert.engine.errors import EngineError
 
 MAX_ELEMENTS = 2**24
@@ -104,7 +104,7 @@ def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     output = two[graph.outputs[0]] or ()
     if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
         raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
-    rows.check(graph, shape)
+    batch_independence.check(graph, shape)
     return shape, output[0]
 
 

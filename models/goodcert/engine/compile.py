@@ -14,15 +14,15 @@ from goodcert.bounds import Unsupported
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
-from goodcert.engine import canary, selfcheck
 from goodcert.engine.admission import admit
+from goodcert.engine.checks import kernel_check, selfcheck
+from goodcert.engine.crown_engine import Tighten, Tighter
 from goodcert.engine.device import resolve
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
-from goodcert.engine.tighter import Tighten, Tighter
+from goodcert.engine.torch_engine import EagerMargins
 
 Margins = Callable[[], NDArray[np.float64]]
 """Gives margins (N, K, K) once they are computed."""
@@ -67,7 +67,7 @@ def _compile(model: str | Path | onnx.ModelProto, target: torch.device, threads:
     classifier = admit(model)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
-    canary.check_prediction(graph, threads, canary.BATCHES)
+    kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)
     if classifier.bounded:
         evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target, threads)
     else:
@@ -89,7 +89,7 @@ def _evaluate(
 ) -> Callable[[Ball], Evaluation]:
     if device.type == "cpu":
         return OnnxEngine(graph, threads)
-    canary.check_bounds(graph.to(device), device, range(16, 65, 16))
+    kernel_check.check_bounds(graph.to(device), device, range(16, 65, 16))
     return partial(_beside, predictor, EagerMargins(graph, device).begin)
 
 

@@ -26,8 +26,8 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import EXACT, FLOAT32, Rounding
 from goodcert.engine.prediction import confidence
-from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
-from goodcert.evaluation.orders import ORDERS, dense
+from goodcert.evaluation.hard_networks import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
+from goodcert.evaluation.summation_orders import ORDERS, dense
 
 CPU = torch.device("cpu")
 WIDTHS = (0.0, 1e-7, 1e-6, 1e-3, 0.25)

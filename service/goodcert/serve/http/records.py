@@ -5,14 +5,14 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from goodcert.serve.departure import JOSE
-from goodcert.serve.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.core.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.http import schemas
-from goodcert.serve.http.query import asks_for_signature
+from goodcert.serve.http.params import asks_for_signature
+from goodcert.serve.http.service import service_of
 from goodcert.serve.ledger.filter import MOST, WHOLE, parse_filter
+from goodcert.serve.recording.recorder import JOSE
 from goodcert.serve.repository.files import NAME
-from goodcert.serve.service import service_of
-from goodcert.serve.verdict import Verdict
 
 router = APIRouter()
 

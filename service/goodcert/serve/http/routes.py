@@ -10,17 +10,17 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
-from goodcert.serve.batching import BULK_SHARE
-from goodcert.serve.deadline import HEADER as TIMEOUT
-from goodcert.serve.deadline import LONGEST_MS
-from goodcert.serve.departure import Reply
-from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
+from goodcert.serve.batching.batcher import BULK_SHARE
+from goodcert.serve.core.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.http import schemas
-from goodcert.serve.http.asking import PRIORITIES, PRIORITY, Asked, asked
-from goodcert.serve.http.forms import FORM, PART, RAW, images_of, read_body
-from goodcert.serve.http.query import METHODS, SEARCH
-from goodcert.serve.service import Service, service_of
-from goodcert.serve.settings import Settings
+from goodcert.serve.http.multipart import FORM, PART, RAW, images_of, read_body
+from goodcert.serve.http.params import METHODS, SEARCH
+from goodcert.serve.http.request_context import PRIORITIES, PRIORITY, Asked, asked
+from goodcert.serve.http.request_timeout import HEADER as TIMEOUT
+from goodcert.serve.http.request_timeout import LONGEST_MS
+from goodcert.serve.http.service import Service, service_of
+from goodcert.serve.recording.recorder import Reply
+from goodcert.serve.settings.settings import Settings
 
 router = APIRouter()
 

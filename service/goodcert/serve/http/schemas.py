@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from goodcert.serve import timestamp
-from goodcert.serve.certify import Certificate
-from goodcert.serve.departure import JOSE
+from goodcert.serve.certifier.certifier import Certificate
+from goodcert.serve.core import timestamps
+from goodcert.serve.core.verdict import Verdict
+from goodcert.serve.core.version import version
+from goodcert.serve.recording.recorder import JOSE
 from goodcert.serve.repository.repository import Refused, Repository, ServedModel
-from goodcert.serve.verdict import Verdict
-from goodcert.serve.version import version
 
 State = Literal["ready", "unsound", "refused", "unloaded"]
 
@@ -225,7 +225,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "threshold": model.metadata.threshold,
         "verdict": certificate.verdict.value,
         "certified_radius": certificate.certified_radius,
-        "issued_at": timestamp.text_of(certificate.issued_at),
+        "issued_at": timestamps.text_of(certificate.issued_at),
         "engine": _engine_body(model),
     }
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
 
-from goodcert.serve import timestamp
-from goodcert.serve.alarm import Alarm
-from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.event import Event
+from goodcert.serve.batching.deadlines import Alarm
+from goodcert.serve.core import timestamps
+from goodcert.serve.core.errors import LedgerUnavailable
+from goodcert.serve.core.event import Event
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
 from goodcert.serve.ledger.database import in_place, migrate, responds
 from goodcert.serve.ledger.outbox import put
@@ -310,7 +310,7 @@ def _known(connection: Connection, names: list[Name]) -> dict[Name, Stored]:
 
 def now_text(shift: timedelta = timedelta()) -> str:
     """The time, in the form of `issued_at`."""
-    return timestamp.text_of(datetime.now(UTC) + shift)
+    return timestamps.text_of(datetime.now(UTC) + shift)
 
 
 def _again(cause: LedgerUnavailable) -> LedgerUnavailable:

@@ -11,12 +11,12 @@ from goodcert import engine
 from goodcert.artifact import Artifact, read
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
+from goodcert.engine.bound_limits import Limits, Pair
 from goodcert.engine.certificates import Certificates
-from goodcert.engine.limits import Limits, Pair
+from goodcert.serve.core.verdict import judge
 from goodcert.serve.images.decode import Decoded, decode, open_image
 from goodcert.serve.images.preprocess import balls
-from goodcert.serve.settings import MOST_PIXELS
-from goodcert.serve.verdict import judge
+from goodcert.serve.settings.settings import MOST_PIXELS
 
 _FEW_ULPS = 2.0**-38
 """Of exponentials and their sums in float64, relatively; the bounds hold 2^-40 of it for themselves."""

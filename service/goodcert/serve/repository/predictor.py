@@ -15,8 +15,8 @@ from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.engine import Evaluation
-from goodcert.serve.batching import Finish, in_thread
-from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
+from goodcert.serve.batching.batcher import Finish, in_thread
+from goodcert.serve.core.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
 
 INLINE_NUMBERS = 2**18

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from goodcert.serve.errors import UnknownModel
+from goodcert.serve.core.errors import UnknownModel
 from goodcert.serve.repository.files import Place, Stamp, find
-from goodcert.serve.repository.loading import Loader
-from goodcert.serve.repository.served import ImageBatcher, MakeBatcher, Refused, ServedModel
-from goodcert.serve.settings import SettingsError
+from goodcert.serve.repository.loader import Loader
+from goodcert.serve.repository.model import ImageBatcher, MakeBatcher, Refused, ServedModel
+from goodcert.serve.settings.settings import SettingsError
 
 __all__ = ["ImageBatcher", "MakeBatcher", "ModelRefused", "Refused", "Repository", "ServedModel"]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
-from goodcert.serve.batching import Run
+from goodcert.serve.batching.batcher import Run
 from goodcert.serve.telemetry.histogram import Histogram
 
 M = TypeVar("M", bound=MetricWrapperBase)

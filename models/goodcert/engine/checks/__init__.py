@@ -1,0 +1,1 @@
+"""What is checked at load before an engine may certify."""
