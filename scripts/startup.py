@@ -25,7 +25,7 @@ STEPS = {
     "goodcert": "import goodcert.serve.server.process, goodcert.serve.server.app, goodcert.engine",
     "the models: read": "from goodcert import engine, zoo; from goodcert.artifact import read; "
     "one, two = (read(zoo.folder() / 'mnist-good100' / version / 'model.onnx') for version in '12')",
-    "version 1: graphs of prediction and bound, canary, self-check": "engine.compile(one.model)",
+    "version 1: graphs of prediction and bound, kernel check, self-check": "engine.compile(one.model)",
     "version 2: the same": "engine.compile(two.model)",
 }
 MEASURE = """

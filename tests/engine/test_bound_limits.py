@@ -11,7 +11,7 @@ from goodcert.bounds.confidence import confidence_upper_bound
 from goodcert.bounds.joint import join
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.writer import write_graph
-from goodcert.engine.bound_limits import Limits
+from goodcert.engine.bound_limits import BoundLimits
 from graphs import Operation, classifier, onnx_model
 
 ODDS: list[Operation] = [
@@ -47,7 +47,7 @@ def balls(shape: tuple[int, ...], epsilon: float, count: int = 12) -> Ball:
 )
 def test_what_the_engine_computes_is_strictly_inside_and_the_limits_are_close(make) -> None:
     model = make()
-    compiled, limits = engine.compile(model, threads=1), Limits(model)
+    compiled, limits = engine.compile(model, threads=1), BoundLimits(model)
     between = ~np.eye(compiled.classes, dtype=bool)
     for epsilon in (0.0, 0.001, 0.05, 0.3, 1.0):
         ball = balls(compiled.input_shape, epsilon)
@@ -60,7 +60,7 @@ def test_what_the_engine_computes_is_strictly_inside_and_the_limits_are_close(ma
 
 
 def test_linear_bounds_are_inside_of_theirs() -> None:
-    compiled, limits = engine.compile(classifier(seed=6), threads=1), Limits(classifier(seed=6))
+    compiled, limits = engine.compile(classifier(seed=6), threads=1), BoundLimits(classifier(seed=6))
     for epsilon in (0.0, 0.005, 0.03):
         ball = balls(compiled.input_shape, epsilon)
         ibp, crown = (compiled.certify_balls(ball, method) for method in ("ibp", "crown"))
@@ -74,7 +74,7 @@ def test_linear_bounds_are_inside_of_theirs() -> None:
 def test_the_bound_of_a_smaller_ball_is_below_the_limit_of_a_larger_one() -> None:
     """So a bound cannot be passed off for a radius that it was not computed for, where the two differ at all."""
     model = classifier(seed=3)
-    compiled, limits = engine.compile(model, threads=1), Limits(model)
+    compiled, limits = engine.compile(model, threads=1), BoundLimits(model)
     small, large = balls(compiled.input_shape, 0.01), balls(compiled.input_shape, 0.02)
     stated = compiled.certify_balls(small).confidence_upper_bound
     low = confidence_upper_bound(limits.around(compiled.certify_balls(large), large).lowest)

@@ -1,7 +1,7 @@
 """From a model to the graph that will be bounded, or to the reason why it is refused, by node and operator.
 
 Cheap beside compiling, and it runs nothing but what it has understood: this is what an untrusted file goes through
-in a process of its own (examination.py) before it is loaded.
+in a process of its own (sandbox/child.py) before it is loaded.
 """
 
 from dataclasses import dataclass

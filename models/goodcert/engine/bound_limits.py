@@ -42,7 +42,7 @@ class Pair(NamedTuple):
     highest: Margins
 
 
-class Limits:
+class BoundLimits:
     """For one classifier, on the CPU. Raises Unsupported for a model that cannot be bounded."""
 
     def __init__(self, model: onnx.ModelProto) -> None:

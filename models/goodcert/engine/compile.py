@@ -16,13 +16,13 @@ from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.admission import admit
 from goodcert.engine.checks import kernel_check, selfcheck
-from goodcert.engine.crown_engine import Tighten, Tighter
+from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
 from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
-from goodcert.engine.torch_engine import EagerMargins
+from goodcert.engine.torch_engine import TorchEngine
 
 Margins = Callable[[], NDArray[np.float64]]
 """Gives margins (N, K, K) once they are computed."""
@@ -90,7 +90,7 @@ def _evaluate(
     if device.type == "cpu":
         return OnnxEngine(graph, threads)
     kernel_check.check_bounds(graph.to(device), device, range(16, 65, 16))
-    return partial(_beside, predictor, EagerMargins(graph, device).begin)
+    return partial(_beside, predictor, TorchEngine(graph, device).begin)
 
 
 def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) -> Evaluation:
@@ -102,7 +102,7 @@ def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) 
 def _tighter(graph: Graph, device: torch.device, threads: int | None) -> Tighten | str:
     """Linear bounds, or why there are none: such a graph is served all the same."""
     try:
-        return Tighter(graph, device, threads)
+        return CrownEngine(graph, device, threads)
     except Unsupported as error:
         return str(error)
 

@@ -22,7 +22,7 @@ Tighten = Callable[[Ball, Parts], Parts]
 """From balls and their bounds to bounds that are nowhere looser."""
 
 
-class Tighter:
+class CrownEngine:
     """CROWN, intersected with the bounds that it is given: both hold, so the better of each margin does.
 
     Images are done each for itself, several at once (threads.py), so an image gets the same bits in any batch. On

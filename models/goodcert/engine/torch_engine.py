@@ -18,7 +18,7 @@ ROWS = 16
 multiple of this (batches of 1 to 3 and remainders take other paths)."""
 
 
-class EagerMargins:
+class TorchEngine:
     """Margins for balls of any number of images; on a GPU up to `CHUNK`. Thread-safe."""
 
     def __init__(self, graph: Graph, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The canary lets sums of products pass and catches every kernel that is something else."""
+"""The kernel check lets sums of products pass and catches every kernel that is something else."""
 
 from typing import Any
 
@@ -181,7 +181,7 @@ def test_a_kernel_that_loses_the_small_value_beside_the_huge_one_is_caught() -> 
 
 def test_a_transposed_convolution_returns_multiples_of_its_inputs_between_zeros() -> None:
     layer = transposed((1, 2), (1, 2, 2), strides=[3], pads=[0, 1])
-    first, second = kernel_check.canary_weight(layer)[0]
+    first, second = kernel_check.probe_weight(layer)[0]
     a, b = first[0].item(), second[1].item()
     x = torch.tensor([[[4.0, 8.0]]])
     assert kernel_check.picked(layer, x).tolist() == [[[4 * a, 0, 0, 8 * a], [0, 4 * b, 0, 0]]]

@@ -11,21 +11,21 @@ import pytest
 
 import hostile_models
 from goodcert.engine import EngineError
-from goodcert.engine.sandbox.parent import MOST_REASON, Limits, Quarantine, plain
+from goodcert.engine.sandbox.parent import MOST_REASON, Sandbox, SandboxLimits, plain
 from hostile_models import SIDECAR, Hostile, changed, good, node, ones
 
 KINDS = list(hostile_models.hostile())
 
 
 @pytest.fixture(scope="module")
-def quarantine() -> Iterator[Quarantine]:
-    with Quarantine() as shared:
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as shared:
         yield shared
 
 
-def refusal(quarantine: Quarantine, model: bytes, sidecar: bytes | None = None) -> str:
+def refusal(sandbox: Sandbox, model: bytes, sidecar: bytes | None = None) -> str:
     with pytest.raises(EngineError) as refused:
-        quarantine.examine(model, sidecar)
+        sandbox.examine(model, sidecar)
     return str(refused.value)
 
 
@@ -37,16 +37,16 @@ def test_there_are_hundreds_of_kinds_and_no_two_are_one() -> None:
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 240
 
 
-def test_a_good_model_is_accepted_with_its_metadata_inside_or_beside_it(quarantine: Quarantine) -> None:
-    quarantine.examine(good())
-    quarantine.examine(bare(), SIDECAR)
+def test_a_good_model_is_accepted_with_its_metadata_inside_or_beside_it(sandbox: Sandbox) -> None:
+    sandbox.examine(good())
+    sandbox.examine(bare(), SIDECAR)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit(
-    quarantine: Quarantine, kind: Hostile, record_property: Callable[[str, object], None]
+    sandbox: Sandbox, kind: Hostile, record_property: Callable[[str, object], None]
 ) -> None:
-    reason = refusal(quarantine, kind.make(), kind.sidecar)
+    reason = refusal(sandbox, kind.make(), kind.sidecar)
     assert re.search(kind.culprit, reason), reason
     assert reason.isprintable()
     assert len(reason) <= MOST_REASON + len("...")
@@ -55,8 +55,8 @@ def test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit(
     record_property("family", kind.family)
 
 
-def test_after_all_of_them_the_same_process_accepts_a_good_one(quarantine: Quarantine) -> None:
-    quarantine.examine(good())
+def test_after_all_of_them_the_same_process_accepts_a_good_one(sandbox: Sandbox) -> None:
+    sandbox.examine(good())
 
 
 def test_too_much_processor_time_is_a_reason() -> None:
@@ -67,39 +67,39 @@ def test_too_much_processor_time_is_a_reason() -> None:
         {"first": ones(256, 1, 3, 3), "k": ones(256, 256, 3, 3)},
         weight=ones(256 * 16, 3),
     ).SerializeToString()
-    with Quarantine(Limits(seconds=1)) as quarantine:
-        assert "more than 1 s" in refusal(quarantine, slow)
+    with Sandbox(SandboxLimits(seconds=1)) as sandbox:
+        assert "more than 1 s" in refusal(sandbox, slow)
 
 
 def test_too_much_memory_is_a_reason() -> None:
     large = hostile_models.model(
         [node("Tile", ["x", "s"])], {"s": hostile_models.sizes(1, 64, 64, 64)}
     ).SerializeToString()
-    with Quarantine(Limits(memory_bytes=2**26)) as quarantine:
-        assert "memory" in refusal(quarantine, large)
-        quarantine.examine(good())
+    with Sandbox(SandboxLimits(memory_bytes=2**26)) as sandbox:
+        assert "memory" in refusal(sandbox, large)
+        sandbox.examine(good())
 
 
 def test_the_process_has_no_keys_is_started_anew_when_killed_and_ends_with_the_block(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GOODCERT_API_KEYS", "secret")
-    with Quarantine() as quarantine:
-        assert b"secret" not in Path(f"/proc/{quarantine.pid}/environ").read_bytes()
-        os.kill(quarantine.pid, signal.SIGKILL)
-        assert "failed" in refusal(quarantine, good())
-        quarantine.examine(good())
-        pid = quarantine.pid
+    with Sandbox() as sandbox:
+        assert b"secret" not in Path(f"/proc/{sandbox.pid}/environ").read_bytes()
+        os.kill(sandbox.pid, signal.SIGKILL)
+        assert "failed" in refusal(sandbox, good())
+        sandbox.examine(good())
+        pid = sandbox.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_a_file_that_kills_its_examiner_takes_no_one_along(quarantine: Quarantine) -> None:
+def test_a_file_that_kills_its_examiner_takes_no_one_along(sandbox: Sandbox) -> None:
     """As a parser with a flaw would: here the fork is killed by a limit that no file can satisfy."""
-    with Quarantine(Limits(memory_bytes=2**16)) as narrow:
+    with Sandbox(SandboxLimits(memory_bytes=2**16)) as narrow:
         assert refusal(narrow, good())
         assert refusal(narrow, good())
-    quarantine.examine(good())
+    sandbox.examine(good())
 
 
 def test_a_reason_is_one_short_line() -> None:

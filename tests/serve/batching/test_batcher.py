@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodcert.serve.batching.batcher import Batcher, Limits, Priority, in_thread
+from goodcert.serve.batching.batcher import Batcher, Priority, QueueLimits, in_thread
 from goodcert.serve.core.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
 PRIORITIES: tuple[Priority, ...] = ("monitor", "bulk")
@@ -48,7 +48,7 @@ class Bench:
     def __init__(self, **limits):
         self.work = Double()
         self.runs = []
-        self.batcher = Batcher(in_thread(self.work), Limits(**limits), self.runs.append)
+        self.batcher = Batcher(in_thread(self.work), QueueLimits(**limits), self.runs.append)
 
     def submit(self, item, size_bytes=1, seconds=30.0, priority="monitor"):
         """A task that is already in the queue when this returns control to the loop once."""
@@ -290,7 +290,7 @@ async def test_a_service_that_has_become_slower_is_found_out_after_some_batches(
     ],
 )
 def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, priority, count, others, batches):
-    assert Limits(max_batch).batches(priority, count, others) == batches
+    assert QueueLimits(max_batch).batches(priority, count, others) == batches
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, p
     ],
 )
 def test_of_batches_of_one_those_that_bulk_leaves_count_as_well(at_once, priority, count, others, batches):
-    assert Limits(1, at_once=at_once).batches(priority, count, others) == batches
+    assert QueueLimits(1, at_once=at_once).batches(priority, count, others) == batches
 
 
 @given(
@@ -314,7 +314,7 @@ def test_the_quick_estimate_is_never_below_the_exact_one(
     max_batch: int, at_once: int, count: int, others: int, priority: Priority
 ) -> None:
     """In batches, after all threads have just begun one: the latest that the items can be done."""
-    limits = Limits(max_batch, at_once=at_once)
+    limits = QueueLimits(max_batch, at_once=at_once)
     rounds = (limits.batches(priority, count, others) - 1) // at_once
     assert limits.most_batches(count + others) >= 1 + rounds + 1
 
@@ -471,7 +471,7 @@ async def test_an_error_in_the_place_of_a_result_goes_to_its_caller_alone():
 
 @claim
 async def test_too_few_answers_are_an_error_and_not_a_mixture():
-    batcher = Batcher(in_thread(lambda items: items[1:]), Limits())
+    batcher = Batcher(in_thread(lambda items: items[1:]), QueueLimits())
     deadline = asyncio.get_running_loop().time() + 30
     tasks = [batcher.submit(i, size_bytes=1, deadline=deadline) for i in range(3)]
     errors = await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve.batching.batcher import Batcher, Limits, in_thread
+from goodcert.serve.batching.batcher import Batcher, QueueLimits, in_thread
 from goodcert.serve.certifier.certifier import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.certifier.refusal_throttle import INTERVAL_SECONDS
 from goodcert.serve.core.errors import (
@@ -210,7 +210,7 @@ def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, thres
 def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
     heart = undecided(make_heart(), png)
     heart.model.crown_batcher = Batcher(
-        in_thread(partial(predict, heart.model.engine, method="crown")), Limits(max_items=0)
+        in_thread(partial(predict, heart.model.engine, method="crown")), QueueLimits(max_items=0)
     )
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
@@ -220,7 +220,7 @@ def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_hear
 
 def test_refusals_beyond_the_rate_are_told_one_after_another(make_heart, png):
     heart = make_heart()
-    heart.model.batcher = Batcher(in_thread(partial(predict, heart.model.engine)), Limits(max_items=0))
+    heart.model.batcher = Batcher(in_thread(partial(predict, heart.model.engine)), QueueLimits(max_items=0))
 
     async def refused():
         loop = asyncio.get_running_loop()

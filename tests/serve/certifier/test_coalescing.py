@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from goodcert.serve.certifier import coalescing
-from goodcert.serve.certifier.coalescing import Gathering
+from goodcert.serve.certifier.coalescing import Coalescer
 
 
 def test_what_many_ask_for_at_the_same_time_is_done_in_a_row():
@@ -17,7 +17,7 @@ def test_what_many_ask_for_at_the_same_time_is_done_in_a_row():
         done.append(f"goes on {number}")
 
     async def story():
-        gathered = Gathering()
+        gathered = Coalescer()
         await asyncio.gather(*(caller(gathered, number) for number in range(3)))
 
     asyncio.run(story())
@@ -26,7 +26,7 @@ def test_what_many_ask_for_at_the_same_time_is_done_in_a_row():
 
 def test_each_caller_gets_its_own_result_or_error():
     async def story():
-        gathered = Gathering()
+        gathered = Coalescer()
         return await asyncio.gather(
             gathered.run(lambda: 1 / 4), gathered.run(lambda: 1 / 0), gathered.run(lambda: 1 / 2),
             return_exceptions=True,
@@ -41,7 +41,7 @@ def test_nothing_is_done_for_a_caller_who_has_gone():
     done = []
 
     async def story():
-        gathered = Gathering()
+        gathered = Coalescer()
         gone, stays = (gathered.run(lambda number=number: done.append(number)) for number in range(2))
         gone.cancel()
         await stays
@@ -56,7 +56,7 @@ def test_long_work_is_spread_over_turns_so_that_the_loop_can_do_something_else(m
     done = []
 
     async def story():
-        gathered = Gathering()
+        gathered = Coalescer()
         waiting = [gathered.run(lambda: done.append("work")) for _ in range(3)]
         asyncio.get_running_loop().call_soon(done.append, "something else")
         await asyncio.gather(*waiting)

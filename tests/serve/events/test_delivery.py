@@ -13,7 +13,7 @@ from goodcert.serve.core.event import event
 from goodcert.serve.core.logs import traceparent
 from goodcert.serve.events.delivery import LONGEST_WAIT, Courier, Policy
 from goodcert.serve.events.watch import Watch
-from goodcert.serve.events.webhook_client import Answer, DeliveryFailed
+from goodcert.serve.events.webhook_client import DeliveryFailed, WebhookAnswer
 from goodcert.serve.ledger.database import connect, migrate
 from goodcert.serve.ledger.outbox import End, Outbox, put
 from goodcert.serve.ledger.reader import Reader
@@ -36,7 +36,7 @@ class Receiver:
         answer = self.answers.pop(0) if self.answers else 204
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Answer) else Answer(answer)
+        return answer if isinstance(answer, WebhookAnswer) else WebhookAnswer(answer)
 
     @property
     def ids(self):
@@ -238,7 +238,7 @@ def test_to_send_dead_letters_again_enables_the_trigger(outbox, raise_events, cl
 
 def test_retry_after_is_respected_up_to_an_hour(outbox, raise_events, clock):
     raise_events(1)
-    receiver = Receiver(Answer(503, 100), Answer(503, 10**9))
+    receiver = Receiver(WebhookAnswer(503, 100), WebhookAnswer(503, 10**9))
     office = Office(outbox, receiver, clock)
     for wait in (0, 99, 1, 3599, 1):
         clock.turn(seconds=wait)

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from goodcert.serve.events.webhook_client import DeliveryFailed, Target
+from goodcert.serve.events.webhook_client import DeliveryFailed, WebhookClient
 from pem import certify
 from serve.events.conftest import receiving, trigger
 
@@ -64,7 +64,7 @@ def post(url, names, body=b"{}", **changes):
     """The answer within ten seconds."""
 
     async def run():
-        target = Target(trigger(url=url, **changes), names)
+        target = WebhookClient(trigger(url=url, **changes), names)
         async with asyncio.timeout(10):
             return await target.post({"webhook-id": "msg_1"}, body)
 
@@ -92,7 +92,7 @@ def test_a_name_with_any_inner_address_is_not_connected_to(addresses, files):
 
 
 def test_a_name_that_turns_inward_between_deliveries_is_refused_then():
-    target = Target(trigger(url="https://hooks.example/", allow_private=False), Names(["127.0.0.1"]))
+    target = WebhookClient(trigger(url="https://hooks.example/", allow_private=False), Names(["127.0.0.1"]))
     with pytest.raises(DeliveryFailed, match="private address"):
         asyncio.run(target.post({}, b""))
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from goodcert.serve.core.errors import BodyTooSlow, CallerGone
-from goodcert.serve.http.disconnects import Callers
+from goodcert.serve.http.disconnects import DisconnectWatcher
 
 SOON, LATE = 0.001, 1000.0
 
@@ -23,8 +23,8 @@ class Caller:
         return {"type": "http.disconnect"}
 
 
-async def attend(callers, caller, work, seconds=LATE, reads=False):
-    with callers.attend(caller.receive, asyncio.get_running_loop().time() + seconds) as call:
+async def attend(disconnects, caller, work, seconds=LATE, reads=False):
+    with disconnects.attend(caller.receive, asyncio.get_running_loop().time() + seconds) as call:
         if not reads:
             call.has_body()
         return await work
@@ -39,7 +39,7 @@ def test_work_for_a_caller_that_hangs_up_is_cancelled():
         caller, work = Caller(), asyncio.get_running_loop().create_future()
         caller.hung_up.set()
         with pytest.raises(CallerGone):
-            await attend(Callers(SOON), caller, work)
+            await attend(DisconnectWatcher(SOON), caller, work)
         assert work.cancelled()
 
     run(test)
@@ -50,7 +50,7 @@ def test_the_task_goes_on_after_its_caller_has_gone():
         caller = Caller()
         caller.hung_up.set()
         with pytest.raises(CallerGone):
-            await attend(Callers(SOON), caller, asyncio.get_running_loop().create_future())
+            await attend(DisconnectWatcher(SOON), caller, asyncio.get_running_loop().create_future())
         assert asyncio.current_task().cancelling() == 0
         await asyncio.sleep(0)
 
@@ -61,7 +61,7 @@ def test_who_waits_gets_the_answer():
     async def test():
         work = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(10 * SOON, work.set_result, "answer")
-        assert await attend(Callers(SOON), Caller(), work) == "answer"
+        assert await attend(DisconnectWatcher(SOON), Caller(), work) == "answer"
 
     run(test)
 
@@ -70,10 +70,10 @@ def test_a_quick_answer_costs_no_listening():
     async def test():
         caller, work = Caller(), asyncio.get_running_loop().create_future()
         work.set_result("answer")
-        callers = Callers(LATE)
-        assert await attend(callers, caller, work) == "answer"
+        disconnects = DisconnectWatcher(LATE)
+        assert await attend(disconnects, caller, work) == "answer"
         assert caller.heard == 0
-        callers.close()
+        disconnects.close()
 
     run(test)
 
@@ -82,7 +82,7 @@ def test_a_body_that_does_not_come_is_given_up():
     async def test():
         work = asyncio.get_running_loop().create_future()
         with pytest.raises(BodyTooSlow):
-            await attend(Callers(SOON), Caller(), work, seconds=SOON, reads=True)
+            await attend(DisconnectWatcher(SOON), Caller(), work, seconds=SOON, reads=True)
 
     run(test)
 
@@ -91,7 +91,7 @@ def test_nobody_listens_while_the_body_still_comes():
     async def test():
         caller, work = Caller(), asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_later(10 * SOON, work.set_result, "body")
-        assert await attend(Callers(SOON), caller, work, reads=True) == "body"
+        assert await attend(DisconnectWatcher(SOON), caller, work, reads=True) == "body"
         assert caller.heard == 0
 
     run(test)
@@ -99,7 +99,9 @@ def test_nobody_listens_while_the_body_still_comes():
 
 def test_to_be_cancelled_by_somebody_else_is_not_taken_for_a_caller_gone():
     async def test():
-        task = asyncio.create_task(attend(Callers(LATE), Caller(), asyncio.get_running_loop().create_future()))
+        task = asyncio.create_task(
+            attend(DisconnectWatcher(LATE), Caller(), asyncio.get_running_loop().create_future())
+        )
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from goodcert.serve.core.lifecycle import Phase
+from goodcert.serve.core.lifecycle import LifecyclePhase
 from goodcert.serve.core.logs import JsonLines
 
 
@@ -102,17 +102,17 @@ def test_an_unforeseen_failure_is_a_problem_with_an_id_and_a_line_in_the_log(ser
 
 class TestEnding:
     def test_readiness_says_so_while_requests_are_still_taken(self, service, png):
-        service.lifecycle.phase = Phase.LEAVING
+        service.lifecycle.phase = LifecyclePhase.LEAVING
         assert service.client.get("/health/ready").json()["code"] == "shutting_down"
         answer = service.certify(png)
         assert (answer.status_code, answer.headers["Connection"]) == (200, "close")
 
     def test_readiness_of_the_other_protocol_says_so_too(self, service):
-        service.lifecycle.phase = Phase.LEAVING
+        service.lifecycle.phase = LifecyclePhase.LEAVING
         assert service.client.get("/v2/health/ready").status_code == 503
 
     def test_then_requests_are_refused_and_their_connections_closed(self, service, png):
-        service.lifecycle.phase = Phase.REFUSING
+        service.lifecycle.phase = LifecyclePhase.REFUSING
         answer = service.certify(png)
         assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
         assert (answer.headers["Connection"], answer.headers["Retry-After"]) == ("close", "5")
@@ -120,7 +120,7 @@ class TestEnding:
 
     @pytest.mark.parametrize(("path", "status"), [("live", 200), ("started", 200), ("ready", 503)])
     def test_health_is_answered_to_the_end(self, service, path, status):
-        service.lifecycle.phase = Phase.REFUSING
+        service.lifecycle.phase = LifecyclePhase.REFUSING
         assert service.client.get(f"/health/{path}").status_code == status
 
     def test_requests_in_flight_are_counted(self, service, png):

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from goodcert.serve.core import errors
 from goodcert.serve.http.problems import Answers
-from goodcert.serve.oip.error_format import Dialect
+from goodcert.serve.oip.error_format import ErrorFormat
 
 
 def ask(application, path="/v2/models"):
@@ -17,7 +17,7 @@ def ask(application, path="/v2/models"):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(Dialect(application)({"type": "http", "path": path, "method": "GET"}, None, send))
+    asyncio.run(ErrorFormat(application)({"type": "http", "path": path, "method": "GET"}, None, send))
     body = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"], dict(sent[0]["headers"]), body
 

@@ -520,7 +520,7 @@ class TestAdministration:
             lifecycle=None,
             callers=None,
             in_flight=BytesInFlight(1000),
-            departure=None,
+            recorder=None,
             changes=repository or Shelf(),
         )
         transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from goodcert.serve.core.errors import NotEverywhere, UnknownModel
-from goodcert.serve.repository.cluster import Everywhere
+from goodcert.serve.repository.cluster import Cluster
 from goodcert.serve.repository.repository import ModelRefused
 
 
@@ -49,7 +49,7 @@ def run(folder, story, *shelves):
     async def told():
         made = [make() for make in shelves]
         async with AsyncExitStack() as stack:
-            processes = [Everywhere.join(folder) for _ in made]
+            processes = [Cluster.join(folder) for _ in made]
             for process, shelf in zip(processes, made, strict=True):
                 await stack.enter_async_context(process.listening(shelf))
             await story(*processes, *made)
@@ -59,7 +59,7 @@ def run(folder, story, *shelves):
 
 def join(folder):
     """A process that joins and goes."""
-    joined = Everywhere.join(folder)
+    joined = Cluster.join(folder)
     joined._listener.close()
     return joined
 
@@ -118,7 +118,7 @@ def test_a_process_that_fails_is_not_taken_for_done(folder):
 
 def test_a_process_that_never_answers_is_not_taken_for_done(folder):
     async def story(first, _):
-        silent = Everywhere.join(folder)
+        silent = Cluster.join(folder)
         first._patience_seconds = 0.05
         with pytest.raises(NotEverywhere):
             await first.load("tiny")

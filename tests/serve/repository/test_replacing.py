@@ -13,7 +13,7 @@ import pytest
 
 from goodcert import engine
 from goodcert.artifact import write
-from goodcert.serve.batching.batcher import Batcher, Limits
+from goodcert.serve.batching.batcher import Batcher, QueueLimits
 from goodcert.serve.core.errors import UnknownModel
 from goodcert.serve.images.decode import Decoded
 from goodcert.serve.images.preprocess import prepare
@@ -23,7 +23,7 @@ from graphs import onnx_model
 
 
 def batchers():
-    return [lambda work, *_: Batcher(work, Limits())] * 2
+    return [lambda work, *_: Batcher(work, QueueLimits())] * 2
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from goodcert.serve.batching.batcher import Batcher, Limits
+from goodcert.serve.batching.batcher import Batcher, QueueLimits
 from goodcert.serve.core.errors import UnknownModel, UnsoundModel
 from goodcert.serve.repository.loader import Loader
 from goodcert.serve.repository.repository import Repository
@@ -17,7 +17,7 @@ def load(fake_compile):
     made = []
 
     def load_it(root, only=()):
-        loader = Loader(fake_compile, "cpu", None, *[lambda work, *_: Batcher(work, Limits())] * 2)
+        loader = Loader(fake_compile, "cpu", None, *[lambda work, *_: Batcher(work, QueueLimits())] * 2)
         repository = Repository.open(root, loader, only)
         made.append(repository)
         return repository

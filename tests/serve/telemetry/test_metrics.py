@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from goodcert.serve.batching.batcher import Run
+from goodcert.serve.batching.batcher import BatchRun
 from goodcert.serve.telemetry.metrics import Metrics, table_markdown
 
 
@@ -33,7 +33,7 @@ def test_a_child_is_looked_up_once():
 
 def test_a_run_is_recorded_with_the_wait_of_each_image():
     metrics = Metrics(CollectorRegistry())
-    metrics.record_run(Run(2, (0.1, 0.2), 0.5))
+    metrics.record_run(BatchRun(2, (0.1, 0.2), 0.5))
     value = metrics.registry.get_sample_value
     assert value("goodcert_batch_size_sum") == 2
     assert value("goodcert_stage_seconds_count", {"stage": "queue"}) == 2

@@ -1,4 +1,4 @@
-"""The canary: layers whose right answer is known to the bit, run through the kernels that will certify.
+"""The kernel check: layers whose right answer is known to the bit, run through the kernels that will certify.
 
 The rounding theorem is about sums of products. Winograd and FFT kernels first mix neighbouring inputs, TF32
 and bfloat16 kernels shorten them. A layer with a single weight among zeros must return its product with the
@@ -45,12 +45,12 @@ class Layer:
     @cached_property
     def examples(self) -> Tensor:
         """Inputs of the largest batch; a smaller one takes the first."""
-        return canary_input(self, max(BATCHES))
+        return probe_input(self, max(BATCHES))
 
     @cached_property
-    def canary(self) -> Tensor:
+    def probe(self) -> Tensor:
         """The weights with one that is not 0 an output."""
-        return canary_weight(self)
+        return probe_weight(self)
 
     @cached_property
     def expected(self) -> Tensor:
@@ -114,7 +114,7 @@ def torch_layer(layer: Layer) -> Run:
 
 def onnx_layer(layer: Layer, threads: int | None) -> Run:
     """The layer alone in ONNX Runtime. The weight is part of the model, as runtimes pre-pack weights."""
-    constants = {"w": layer.canary}
+    constants = {"w": layer.probe}
     if layer.node.op != "MatMul":
         constants["b"] = torch.zeros(_outputs(layer))
     node = Node(layer.node.op, ("x", *constants), "y", layer.node.attributes)
@@ -134,12 +134,12 @@ def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str)
 
 
 def faithful(layer: Layer, run: Run, batch: int, device: torch.device) -> bool:
-    """Whether `run` returns the products that the canary's weights pick, to the bit."""
-    made = run(layer.examples[:batch].to(device), layer.canary.to(device))
+    """Whether `run` returns the products that the weights of the probe pick, to the bit."""
+    made = run(layer.examples[:batch].to(device), layer.probe.to(device))
     return torch.equal(made.cpu(), layer.expected[:batch])
 
 
-def canary_input(layer: Layer, batch: int) -> Tensor:
+def probe_input(layer: Layer, batch: int) -> Tensor:
     """Half the values huge, half between 1 and 2, scattered."""
     generator = torch.Generator().manual_seed(batch)
     shape = (batch, *layer.inputs)
@@ -176,7 +176,7 @@ def _own_weights(layer: Layer, weight: Tensor) -> list[Tensor]:
     return list(weight if layer.node.op == "Conv" or _rows_first(layer.node) else weight.T)
 
 
-def canary_weight(layer: Layer) -> Tensor:
+def probe_weight(layer: Layer) -> Tensor:
     weight = torch.zeros(layer.weight)
     picks = _picks(layer)
     for own, pick, value in zip(_own_weights(layer, weight), picks, _picked_weights(len(picks)), strict=True):
@@ -192,7 +192,7 @@ def picked(layer: Layer, x: Tensor) -> Tensor:
     """What a faithful layer returns: one product each, rounded once."""
     if layer.node.op == "ConvTranspose":  # exact in float64, as nothing but zeros is added
         apply = transposed_convolution(layer.node.attributes, x.ndim - 2)
-        return apply(x.double(), canary_weight(layer).double(), None).float()
+        return apply(x.double(), probe_weight(layer).double(), None).float()
     picks = _picks(layer)
     values = _picked_weights(len(picks))
     if layer.node.op != "Conv":

@@ -22,12 +22,12 @@ from goodcert.artifact import ArtifactError, parse
 from goodcert.engine.admission import Classifier, admit, require_agreement
 from goodcert.engine.compile import make_predictor
 from goodcert.engine.errors import EngineError
-from goodcert.engine.sandbox.parent import PATIENCE, Limits, plain
+from goodcert.engine.sandbox.parent import PATIENCE, SandboxLimits, plain
 
 
 def main() -> None:
     """Answer until there are no more questions."""
-    limits = Limits(int(sys.argv[1]), int(sys.argv[2]))
+    limits = SandboxLimits(int(sys.argv[1]), int(sys.argv[2]))
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no answer
     gc.freeze()
@@ -40,7 +40,7 @@ def main() -> None:
         answers.flush()
 
 
-def examine(model: bytes, sidecar: bytes | None, limits: Limits) -> str | None:
+def examine(model: bytes, sidecar: bytes | None, limits: SandboxLimits) -> str | None:
     """Why the file is refused, found out in a fork; None where it is not."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -63,14 +63,14 @@ def _listen(pipe: IO[bytes], seconds: float) -> bytes:
     return pipe.read(2**16) if ready else b""
 
 
-def _death(status: int, limits: Limits) -> str:
+def _death(status: int, limits: SandboxLimits) -> str:
     number = os.waitstatus_to_exitcode(status)
     if number in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"reading and bounding it took more than {limits.seconds} s of processor time"
     return f"it brought down the process that examined it ({number}), most likely for want of memory"
 
 
-def _judge(model: bytes, sidecar: bytes | None, limits: Limits, pipe: int) -> NoReturn:
+def _judge(model: bytes, sidecar: bytes | None, limits: SandboxLimits, pipe: int) -> NoReturn:
     """In the fork: limit oneself, look, say what was seen, and leave without a trace."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     restrict(limits)
@@ -82,7 +82,7 @@ def _judge(model: bytes, sidecar: bytes | None, limits: Limits, pipe: int) -> No
     os._exit(0)
 
 
-def restrict(limits: Limits) -> None:
+def restrict(limits: SandboxLimits) -> None:
     """No more memory than this process has now and the limit, no more processor time, no files, no core."""
     pages = Path("/proc/self/statm")
     if pages.exists():
@@ -93,7 +93,7 @@ def restrict(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def reason(model: bytes, sidecar: bytes | None, limits: Limits) -> str | None:
+def reason(model: bytes, sidecar: bytes | None, limits: SandboxLimits) -> str | None:
     """Why the file is refused; None where it can be bounded and runs."""
     try:
         artifact = parse(model, sidecar)
@@ -113,7 +113,7 @@ def _run(classifier: Classifier) -> None:
     make_predictor(classifier.graph, threads=1)(np.zeros((1, *classifier.shape), np.float32))
 
 
-def _without_allocators(text: str, limits: Limits) -> str:
+def _without_allocators(text: str, limits: SandboxLimits) -> str:
     """What an allocator says of a size that it does not have, in words."""
     for marker in ("[enforce fail", "Unable to allocate", "std::bad_alloc", "bad allocation"):
         before, found, _ = text.partition(marker)
@@ -122,7 +122,7 @@ def _without_allocators(text: str, limits: Limits) -> str:
     return text
 
 
-def _mebibytes(limits: Limits) -> int:
+def _mebibytes(limits: SandboxLimits) -> int:
     return limits.memory_bytes // 2**20
 
 

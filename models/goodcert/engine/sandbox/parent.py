@@ -1,6 +1,6 @@
 """Model files from strangers are read first in a process that may die of it.
 
-The process (examination.py) is started with no secrets in its environment, imports what it needs once, and forks
+The process (child.py) is started with no secrets in its environment, imports what it needs once, and forks
 for every file: the fork has limits on memory and on processor time, reads the bytes, makes the graph that would be
 bounded, and bounds it. What it says comes back as JSON over a pipe, with the hash of the bytes it was about. The
 caller then loads those very bytes, on which the same code has already ended well.
@@ -29,7 +29,7 @@ _START_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class SandboxLimits:
     """What one file may take.
 
     memory_bytes: of address space beyond what importing PyTorch and ONNX Runtime takes (0.7 GiB, 0.25 GiB of it
@@ -41,10 +41,10 @@ class Limits:
     seconds: int = 10
 
 
-class Quarantine:
+class Sandbox:
     """Examines files, one at a time; the process starts with the first and ends with the `with` block."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: SandboxLimits = SandboxLimits()) -> None:
         self._limits = limits
         self._process: subprocess.Popen[bytes] | None = None
 

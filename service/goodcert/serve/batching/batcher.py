@@ -32,7 +32,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Generic, Literal, NoReturn, TypeVar
 
-from goodcert.serve.batching.deadlines import Alarm
+from goodcert.serve.batching.deadlines import DeadlineTimer
 from goodcert.serve.core.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
 log = logging.getLogger("goodcert.serve")
@@ -65,7 +65,7 @@ _LONGEST_RETRY_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Limits:
+class QueueLimits:
     """What may be waiting, in each lane, and what may run; `wait_seconds` is how long an idle engine waits for
     company, `at_once` how many batches may be under way."""
 
@@ -114,7 +114,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Run:
+class BatchRun:
     """One finished run of the engine: how many items, how long each had waited, how long it took, and what the
     caller of each had noted."""
 
@@ -125,7 +125,7 @@ class Run:
 
 
 @dataclass(eq=False, slots=True)
-class _Entry(Generic[T, R]):
+class _Queued(Generic[T, R]):
     """One waiting item with the future of its own caller."""
 
     item: T
@@ -152,7 +152,7 @@ class _Entry(Generic[T, R]):
 class _Batch(Generic[T, R]):
     """What is under way together. began: by `perf_counter`."""
 
-    entries: list[_Entry[T, R]]
+    entries: list[_Queued[T, R]]
     has_bulk: bool
     began: float
 
@@ -161,7 +161,7 @@ class _Lane(Generic[T, R]):
     """The waiting items of one priority, oldest first; any of them leaves in constant time."""
 
     def __init__(self) -> None:
-        self._entries: dict[_Entry[T, R], None] = {}
+        self._entries: dict[_Queued[T, R], None] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -173,24 +173,24 @@ class _Lane(Generic[T, R]):
         oldest = next(iter(self._entries), None)
         return math.inf if oldest is None else oldest.queued_at
 
-    def has_room(self, size_bytes: int, limits: Limits, count: int = 1) -> bool:
+    def has_room(self, size_bytes: int, limits: QueueLimits, count: int = 1) -> bool:
         """For so many items, which have so many bytes together."""
         # An item larger than the whole limit still gets its turn when nothing else waits.
         heavy = self._entries and self._bytes + size_bytes > limits.max_bytes
         return not heavy and len(self._entries) + count <= limits.max_items
 
-    def add(self, entry: _Entry[T, R]) -> None:
+    def add(self, entry: _Queued[T, R]) -> None:
         self._entries[entry] = None
         self._bytes += entry.size_bytes
 
-    def forget(self, entry: _Entry[T, R]) -> None:
+    def forget(self, entry: _Queued[T, R]) -> None:
         if entry in self._entries:
             del self._entries[entry]
             self._bytes -= entry.size_bytes
 
-    def take(self, most: int, now: float) -> list[_Entry[T, R]]:
+    def take(self, most: int, now: float) -> list[_Queued[T, R]]:
         """The oldest items whose callers still wait, at most so many; those of the others are dropped."""
-        taken: list[_Entry[T, R]] = []
+        taken: list[_Queued[T, R]] = []
         while self._entries and len(taken) < most:
             for entry in list(islice(self._entries, most - len(taken))):
                 self.forget(entry)
@@ -223,14 +223,14 @@ class Batcher(Generic[T, R]):
     def __init__(
         self,
         begin: Begin[T, R],
-        limits: Limits,
-        on_run: Callable[[Run], object] = lambda _: None,
+        limits: QueueLimits,
+        on_run: Callable[[BatchRun], object] = lambda _: None,
     ) -> None:
         self._begin = begin
         self._limits = limits
         self._on_run = on_run
         self._lanes: dict[Priority, _Lane[T, R]] = {"monitor": _Lane(), "bulk": _Lane()}
-        self._alarm: Alarm[_Entry[T, R]] = Alarm()
+        self._deadlines: DeadlineTimer[_Queued[T, R]] = DeadlineTimer()
         self._bulk_places = 0.0
         self._seconds_per_batch = 0.0
         self._learned = 0
@@ -255,14 +255,14 @@ class Batcher(Generic[T, R]):
         """
         lane = self._admit(size_bytes, priority, deadline)
         loop = asyncio.get_running_loop()
-        entry: _Entry[T, R] = _Entry(item, size_bytes, deadline, loop.create_future())
+        entry: _Queued[T, R] = _Queued(item, size_bytes, deadline, loop.create_future())
         lane.add(entry)
-        self._alarm.add(entry, loop)
+        self._deadlines.add(entry, loop)
         self._schedule(loop)
         try:
             return await entry.future
         finally:
-            self._alarm.forget(entry)
+            self._deadlines.forget(entry)
             lane.forget(entry)  # a caller that was cancelled leaves the queue at once
 
     async def submit_all(
@@ -274,16 +274,16 @@ class Batcher(Generic[T, R]):
         """
         lane = self._admit(size_bytes * len(items), priority, deadline, len(items))
         loop = asyncio.get_running_loop()
-        entries = [_Entry[T, R](item, size_bytes, deadline, loop.create_future()) for item in items]
+        entries = [_Queued[T, R](item, size_bytes, deadline, loop.create_future()) for item in items]
         for entry in entries:
             lane.add(entry)
-            self._alarm.add(entry, loop)
+            self._deadlines.add(entry, loop)
         self._schedule(loop)
         try:
             return await asyncio.gather(*(entry.future for entry in entries))
         finally:
             for entry in entries:
-                self._alarm.forget(entry)
+                self._deadlines.forget(entry)
                 lane.forget(entry)
                 entry.future.cancel()
 
@@ -295,7 +295,7 @@ class Batcher(Generic[T, R]):
             self._start()
             if self._running:
                 await self._idle.wait()
-        self._alarm.stop()
+        self._deadlines.stop()
         self._threads.shutdown()
 
     def require_room(self, priority: Priority, deadline: float, count: int = 1) -> None:
@@ -393,7 +393,7 @@ class Batcher(Generic[T, R]):
         self._learn(perf_counter() - batch.began)
         self._running.remove(batch)
         waited = tuple(started - entry.queued_at for entry in entries)
-        self._on_run(Run(len(entries), waited, seconds, tuple(entry.note for entry in entries)))
+        self._on_run(BatchRun(len(entries), waited, seconds, tuple(entry.note for entry in entries)))
         self._start()
         if not self._running:
             self._idle.set()

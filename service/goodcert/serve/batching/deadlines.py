@@ -21,7 +21,7 @@ class Expiring(Protocol):
 E = TypeVar("E", bound=Expiring)
 
 
-class Alarm(Generic[E]):
+class DeadlineTimer(Generic[E]):
     """Expires entries at their deadlines, unless they are forgotten before. One with a deadline of infinity waits
     for ever."""
 

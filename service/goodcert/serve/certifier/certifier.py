@@ -16,8 +16,8 @@ from goodcert.engine.threads import cores
 from goodcert.serve.batching import threads
 from goodcert.serve.batching.batcher import Priority
 from goodcert.serve.batching.threads import INLINE_BYTES
-from goodcert.serve.certifier.coalescing import Gathering
-from goodcert.serve.certifier.refusal_throttle import Pace
+from goodcert.serve.certifier.coalescing import Coalescer
+from goodcert.serve.certifier.refusal_throttle import RefusalThrottle
 from goodcert.serve.core import certificate_ids
 from goodcert.serve.core.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
 from goodcert.serve.core.verdict import Verdict, judge
@@ -86,8 +86,8 @@ class Certifier:
         self._metrics = metrics
         # As many as cores: more would only hold more decoded images in memory at once.
         self._threads = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        self._small: Gathering[Around | None] = Gathering()
-        self._pace = Pace()
+        self._small: Coalescer[Around | None] = Coalescer()
+        self._throttle = RefusalThrottle()
 
     async def require_room(
         self, model: ServedModel, question: Question, deadline: float, size_bytes: int, count: int = 1
@@ -105,7 +105,7 @@ class Certifier:
         except QueueFull:
             now = asyncio.get_running_loop().time()
             if size_bytes <= INLINE_BYTES:
-                await asyncio.sleep(min(self._pace.delay(now), max(deadline - now, 0)))
+                await asyncio.sleep(min(self._throttle.delay(now), max(deadline - now, 0)))
             raise
 
     async def certify(self, upload: bytes, model: ServedModel, question: Question, deadline: float) -> Certificate:

@@ -16,7 +16,7 @@ TURN_SECONDS = 0.005
 """After so long the loop may do something else before it goes on."""
 
 
-class Gathering(Generic[T]):
+class Coalescer(Generic[T]):
     """On the event loop, so nothing needs a lock."""
 
     def __init__(self) -> None:

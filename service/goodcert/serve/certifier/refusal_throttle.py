@@ -13,7 +13,7 @@ LONGEST_SECONDS = 1.0
 """As long as Retry-After asks for at least."""
 
 
-class Pace:
+class RefusalThrottle:
     """Times by any one clock, in seconds."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ import math
 from enum import IntEnum
 
 
-class Phase(IntEnum):
+class LifecyclePhase(IntEnum):
     """Only ever goes up."""
 
     SERVING = 0
@@ -20,14 +20,14 @@ class Lifecycle:
     ends: when they are broken off, a time of the loop's clock, infinite while the process is not told to end."""
 
     def __init__(self) -> None:
-        self.phase = Phase.SERVING
+        self.phase = LifecyclePhase.SERVING
         self.in_flight = 0
         self.ends = math.inf
 
     @property
     def stopping(self) -> bool:
-        return self.phase > Phase.SERVING
+        return self.phase > LifecyclePhase.SERVING
 
     @property
     def refusing(self) -> bool:
-        return self.phase is Phase.REFUSING
+        return self.phase is LifecyclePhase.REFUSING

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks import Webhook
 
 from goodcert.serve.core.event import Event
-from goodcert.serve.events.webhook_client import Answer, DeliveryFailed, Target
+from goodcert.serve.events.webhook_client import DeliveryFailed, WebhookAnswer, WebhookClient
 from goodcert.serve.ledger.ledger import Ledger
 from goodcert.serve.ledger.outbox import End, Letter, Outbox
 from goodcert.serve.settings.settings import Settings, SettingsError
@@ -38,7 +38,7 @@ LOOK_SECONDS = 5.0
 """How often the outbox is looked at for what other processes raised, or left behind."""
 LONGEST_WAIT = timedelta(hours=1)
 
-Post = Callable[[Mapping[str, str], bytes], Awaitable[Answer]]
+Post = Callable[[Mapping[str, str], bytes], Awaitable[WebhookAnswer]]
 """As `Target.post`."""
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ class Courier:
             **trace,
         }
 
-    def _answered(self, letter: Letter, answer: Answer) -> End:
+    def _answered(self, letter: Letter, answer: WebhookAnswer) -> End:
         if not 200 <= answer.status < 300:
             return self._failed(letter, str(answer.status), timedelta(seconds=answer.retry_after))
         self._metrics.triggers_delivered[self.name,].inc()
@@ -239,8 +239,8 @@ async def delivering(settings: Settings, ledger: Ledger, metrics: Metrics) -> As
         outbox.close()
 
 
-def _target(trigger: Trigger) -> Target:
+def _target(trigger: Trigger) -> WebhookClient:
     try:
-        return Target(trigger)
+        return WebhookClient(trigger)
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"triggers: {trigger.name}: ca_file: expected certificates in PEM") from error

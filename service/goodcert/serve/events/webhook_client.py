@@ -33,7 +33,7 @@ class DeliveryFailed(Exception):
     """The webhook was not received; the message says why, and names no address."""
 
 
-class Answer(NamedTuple):
+class WebhookAnswer(NamedTuple):
     """retry_after: seconds for which the receiver wants to be left alone."""
 
     status: int
@@ -46,7 +46,7 @@ async def resolve(host: str, port: int) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-class Target:
+class WebhookClient:
     """The URL of a trigger. Raises ssl.SSLError or OSError where its ca_file is none."""
 
     def __init__(self, trigger: Trigger, resolve: Resolve = resolve) -> None:
@@ -58,7 +58,7 @@ class Target:
         self._path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         self._authority = (url.host or "") + (f":{self._port}" if self._port != default else "")
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
         """How the receiver answered. Raises DeliveryFailed; how long it may take is the caller's business."""
         try:
             reader, writer = await self._connect(await self._addresses())
@@ -99,7 +99,7 @@ class Target:
 
 async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: h11.Request, body: bytes
-) -> Answer:
+) -> WebhookAnswer:
     wire = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_BYTES // 4)
     for sent in (request, h11.Data(data=body), h11.EndOfMessage()):
         writer.write(wire.send(sent) or b"")
@@ -133,7 +133,7 @@ async def _see_off(events: AsyncIterator[object]) -> None:
                 pass
 
 
-def _answer(response: h11.Response) -> Answer:
+def _answer(response: h11.Response) -> WebhookAnswer:
     """Retry-After in seconds, a day at most; a date is not read."""
     told = dict(response.headers).get(b"retry-after", b"0")
-    return Answer(response.status_code, min(float(told), 86_400) if told.isdigit() else 0)
+    return WebhookAnswer(response.status_code, min(float(told), 86_400) if told.isdigit() else 0)

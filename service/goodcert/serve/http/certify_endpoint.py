@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve.core.errors import ServeError
 from goodcert.serve.http.multipart import FORM, read_body
-from goodcert.serve.http.request_context import Asked, asked
+from goodcert.serve.http.request_context import RequestContext, request_context
 from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.http.service import Service
 from goodcert.serve.recording.recorder import Reply
@@ -20,7 +20,7 @@ from goodcert.serve.recording.recorder import Reply
 _FORM = FORM.encode()
 
 
-class HotPath:
+class CertifyEndpoint:
     """ASGI middleware; `service` is there once the application has started."""
 
     def __init__(self, app: ASGIApp, *, service: Callable[[], Service]) -> None:
@@ -34,7 +34,7 @@ class HotPath:
             return
         service = self._service()
         try:
-            reply = await _certify(service, asked(service, scope, *named), receive)
+            reply = await _certify(service, request_context(service, scope, *named), receive)
         except Exception as error:
             await service.answers.response(error)(scope, receive, send)
             if not isinstance(error, ServeError):
@@ -43,8 +43,8 @@ class HotPath:
         await _send(reply, send)
 
 
-async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
-    with service.callers.attend(receive, about.deadline) as call:
+async def _certify(service: Service, about: RequestContext, receive: Receive) -> Reply:
+    with service.disconnects.attend(receive, about.deadline) as call:
         upload = await read_body(receive)
         call.has_body()
 
@@ -52,7 +52,7 @@ async def _certify(service: Service, about: Asked, receive: Receive) -> Reply:
             certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
             return about.seal.one(certificate_body(certificate), upload)
 
-        return await service.departure.leave(make, about.once(upload), about.deadline)
+        return await service.recorder.record(make, about.once(upload), about.deadline)
 
 
 @lru_cache(maxsize=256)

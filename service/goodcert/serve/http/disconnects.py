@@ -11,7 +11,7 @@ from goodcert.serve.core.errors import BodyTooSlow, CallerGone, ServeError
 PATIENCE_SECONDS = 0.05
 
 
-class Callers:
+class DisconnectWatcher:
     """Watches the requests under way.
 
     A timer and a listening task for each would cost more than most requests have to wait. So one timer looks at
@@ -20,19 +20,19 @@ class Callers:
 
     def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._patience_seconds = patience_seconds
-        self._calls: set[Call] = set()
+        self._calls: set[WatchedRequest] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def attend(self, receive: Receive, deadline: float) -> "Call":
+    def attend(self, receive: Receive, deadline: float) -> "WatchedRequest":
         """A context for a request whose body must be there by `deadline`, a time of the event loop's clock."""
-        return Call(self, receive, deadline)
+        return WatchedRequest(self, receive, deadline)
 
-    def add(self, call: "Call") -> None:
+    def add(self, call: "WatchedRequest") -> None:
         self._calls.add(call)
         if self._timer is None:
             self._set(asyncio.get_running_loop())
 
-    def discard(self, call: "Call") -> None:
+    def discard(self, call: "WatchedRequest") -> None:
         self._calls.discard(call)
 
     def close(self) -> None:
@@ -50,15 +50,15 @@ class Callers:
             self._set(loop)
 
 
-class Call:
-    """A request under way, from the first byte of its body to its answer: `with callers.attend(...) as call`.
+class WatchedRequest:
+    """A request under way, from the first byte of its body to its answer: `with disconnects.attend(...) as call`.
 
     What the block awaits is cancelled, and BodyTooSlow or CallerGone raised, when the caller is not to be waited
     for or does not wait any longer.
     """
 
-    def __init__(self, callers: Callers, receive: Receive, deadline: float) -> None:
-        self._callers = callers
+    def __init__(self, disconnects: DisconnectWatcher, receive: Receive, deadline: float) -> None:
+        self._disconnects = disconnects
         self._receive = receive
         self._deadline = deadline
         self._reads, self._seen = True, False
@@ -67,13 +67,13 @@ class Call:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._callers.add(self)
+        self._disconnects.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._callers.discard(self)
+        self._disconnects.discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if self._given_up is None or self._task is None:

@@ -20,7 +20,7 @@ from goodcert.serve.core.errors import CallerGone, ServeError, ShuttingDown
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.core.logs import request_id
 from goodcert.serve.http.problems import Answers
-from goodcert.serve.telemetry.request_counts import Observer
+from goodcert.serve.telemetry.request_counts import RequestCounter
 
 log = logging.getLogger("goodcert.serve")
 access = logging.getLogger("goodcert.access")
@@ -35,7 +35,7 @@ _ANSWERED_TO_THE_END = frozenset(
 )
 
 
-class Front:
+class RequestMiddleware:
     """ASGI middleware, the outermost."""
 
     def __init__(
@@ -44,13 +44,13 @@ class Front:
         *,
         lifecycle: Lifecycle,
         answers: Answers,
-        observer: Observer,
+        request_counter: RequestCounter,
         access_log: bool = False,
     ) -> None:
         self._app = app
         self._lifecycle = lifecycle
         self._answers = answers
-        self._observer = observer
+        self._request_counter = request_counter
         self._access_log = access_log
         self._prefix = token_hex(8)
         self._numbers = count()
@@ -67,7 +67,7 @@ class Front:
             await self._answer(scope, receive, exchange)
         finally:
             self._lifecycle.in_flight -= 1
-            self._observer.count(scope["path"], exchange.status)
+            self._request_counter.count(scope["path"], exchange.status)
             if self._access_log:
                 exchange.note(scope)
             request_id.reset(token)

@@ -33,7 +33,7 @@ def media_type(header: str | None) -> str:
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The whole body. Raises EmptyBody or BodyBroken; how long it may take is `callers`' business."""
+    """The whole body. Raises EmptyBody or BodyBroken; how long it may take is `disconnects`' business."""
     body = await gather(receive)
     if not body:
         raise EmptyBody

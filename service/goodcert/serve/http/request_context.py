@@ -26,7 +26,7 @@ _PRIORITY, _TIMEOUT, _ONCE = (name.lower().encode() for name in (PRIORITY, TIMEO
 PRIORITIES: tuple[str, ...] = get_args(Priority)
 
 
-class Asked(NamedTuple):
+class RequestContext(NamedTuple):
     """deadline: a time of the event loop's clock. media_type: without its parameters. seal: the answer's form.
     key: makes the idempotency key that the request has, None where it has none."""
 
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
         return self.key(body) if self.key else None
 
 
-def asked(service: Service, scope: Scope, name: str, version: str | None) -> Asked:
+def request_context(service: Service, scope: Scope, name: str, version: str | None) -> RequestContext:
     """Everything that can be refused is refused here, before the body is read.
 
     Raises ModelUnavailable, QueryRefused, MediaTypeRefused.
@@ -58,7 +58,9 @@ def asked(service: Service, scope: Scope, name: str, version: str | None) -> Ask
     kind = media_type(headers.get(b"content-type", b"").decode("latin-1"))
     deadline = asyncio.get_running_loop().time() + seconds
     seal = _seal(service, signed, headers.get(b"accept", b""))
-    return Asked(model, question, deadline, kind, seal, _key(scope, headers) if _ONCE in headers else None)
+    return RequestContext(
+        model, question, deadline, kind, seal, _key(scope, headers) if _ONCE in headers else None
+    )
 
 
 @lru_cache(maxsize=256)
@@ -76,7 +78,7 @@ def _seal(service: Service, signed: str | None, accept: bytes) -> Seal:
     if signed is None and b"jose" not in accept.lower():
         return _UNSIGNED
     wanted = asks_for_signature(signed, accept.decode("latin-1"))
-    return Seal(service.departure.signer) if wanted else _UNSIGNED
+    return Seal(service.recorder.signer) if wanted else _UNSIGNED
 
 
 def _key(scope: Scope, headers: dict[bytes, bytes]) -> Callable[[bytes], Once | None]:

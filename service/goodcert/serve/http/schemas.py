@@ -9,16 +9,18 @@ from goodcert.serve.core import timestamps
 from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.core.version import version
 from goodcert.serve.recording.recorder import JOSE
-from goodcert.serve.repository.repository import Refused, Repository, ServedModel
+from goodcert.serve.repository.repository import RefusedVersion, Repository, ServedModel
 
 State = Literal["ready", "unsound", "refused", "unloaded"]
 
 
-class _Wire(BaseModel):
+class WireModel(BaseModel):
+    """What goes over the wire has the fields that are documented, and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ModelRef(_Wire):
+class ModelRef(WireModel):
     """Which model answered; `sha256` is of its file."""
 
     name: str
@@ -26,7 +28,7 @@ class ModelRef(_Wire):
     sha256: str
 
 
-class ImageInfo(_Wire):
+class ImageInfo(WireModel):
     """What was uploaded; `sha256` is of its bytes."""
 
     sha256: str
@@ -35,21 +37,21 @@ class ImageInfo(_Wire):
     height: int
 
 
-class Prediction(_Wire):
+class Prediction(WireModel):
     """The class that the model chose."""
 
     index: int
     label: str
 
 
-class EngineInfo(_Wire):
+class EngineInfo(WireModel):
     """What computed the bound."""
 
     version: str
     device: str
 
 
-class CertificateBody(_Wire):
+class CertificateBody(WireModel):
     """No image within `epsilon` in every pixel is given a confidence above `confidence_upper_bound`."""
 
     id: str
@@ -78,7 +80,7 @@ class CertificateBody(_Wire):
     engine: EngineInfo
 
 
-class ProblemBody(_Wire):
+class ProblemBody(WireModel):
     """RFC 9457; programs should look at `code`."""
 
     type: str
@@ -88,32 +90,32 @@ class ProblemBody(_Wire):
     detail: str
 
 
-class PartErrorBody(_Wire):
+class PartErrorBody(WireModel):
     """Stands in the place of a part that got no certificate."""
 
     error: ProblemBody
 
 
-class SignedBody(_Wire):
+class SignedBody(WireModel):
     """A certificate as a compact JSON Web Signature, where `signed` was asked for."""
 
     jws: str
 
 
-class CertificatesBody(_Wire):
+class CertificatesBody(WireModel):
     """One entry per part, in order."""
 
     certificates: list[CertificateBody | PartErrorBody | SignedBody]
 
 
-class PageBody(_Wire):
+class PageBody(WireModel):
     """Recorded certificates; `next_cursor` asks for those after them, null at the end."""
 
     certificates: list[CertificateBody]
     next_cursor: str | None
 
 
-class KeyBody(_Wire):
+class KeyBody(WireModel):
     """An Ed25519 key (RFC 8037); `kid` is its thumbprint (RFC 7638)."""
 
     kty: Literal["OKP"]
@@ -124,13 +126,13 @@ class KeyBody(_Wire):
     alg: Literal["Ed25519"]
 
 
-class KeysBody(_Wire):
+class KeysBody(WireModel):
     """A JWK set (RFC 7517)."""
 
     keys: list[KeyBody]
 
 
-class ModelBody(_Wire):
+class ModelBody(WireModel):
     """A model in the list; `default` marks the version that answers when none is named."""
 
     name: str
@@ -141,13 +143,13 @@ class ModelBody(_Wire):
     reason: str | None = Field(description="Why it is not served, or not as its file is now.")
 
 
-class ModelsBody(_Wire):
+class ModelsBody(WireModel):
     """Every model in the folder."""
 
     models: list[ModelBody]
 
 
-class InputBody(_Wire):
+class InputBody(WireModel):
     """What the model takes: other sizes are resized by the rule, or refused if it is `none`."""
 
     height: int
@@ -156,7 +158,7 @@ class InputBody(_Wire):
     resize: Literal["none", "area", "bilinear"]
 
 
-class CardBody(_Wire):
+class CardBody(WireModel):
     """The model card, of the version that answers when none is named."""
 
     name: str
@@ -175,7 +177,7 @@ class CardBody(_Wire):
     engine: EngineInfo
 
 
-class StatusBody(_Wire):
+class StatusBody(WireModel):
     """The answer of a health check."""
 
     status: str
@@ -277,7 +279,7 @@ def _served_body(model: ServedModel, repository: Repository) -> dict[str, Any]:
     }
 
 
-def _refused_body(refused: Refused) -> dict[str, Any]:
+def _refused_body(refused: RefusedVersion) -> dict[str, Any]:
     return {
         "name": refused.name,
         "version": refused.version,

@@ -7,9 +7,9 @@ from fastapi import Request
 from goodcert.serve.admission.in_flight import BytesInFlight
 from goodcert.serve.certifier.certifier import Certifier
 from goodcert.serve.core.lifecycle import Lifecycle
-from goodcert.serve.http.disconnects import Callers
+from goodcert.serve.http.disconnects import DisconnectWatcher
 from goodcert.serve.http.problems import Answers
-from goodcert.serve.recording.recorder import Departure
+from goodcert.serve.recording.recorder import Recorder
 from goodcert.serve.repository.cluster import Changes
 from goodcert.serve.repository.repository import Repository
 from goodcert.serve.settings.settings import Settings
@@ -26,9 +26,9 @@ class Service:
     exposition: Exposition
     answers: Answers
     lifecycle: Lifecycle
-    callers: Callers
+    disconnects: DisconnectWatcher
     in_flight: BytesInFlight
-    departure: Departure
+    recorder: Recorder
     changes: Changes
 
 

@@ -25,7 +25,7 @@ _DATA = len(_START) + _HEADER.size
 _MODES = {b"\x08\x00\x00\x00\x00": "L", b"\x08\x02\x00\x00\x00": "RGB"}
 
 
-class Plain(NamedTuple):
+class PlainPng(NamedTuple):
     """A file whose parts are in order. stream: its image data, filtered and compressed."""
 
     mode: str
@@ -57,7 +57,7 @@ class Plain(NamedTuple):
         return bytes(data)
 
 
-def plain(data: bytes) -> Plain | None:
+def plain(data: bytes) -> PlainPng | None:
     """`data` as a plain PNG; None if it is none, or a large one."""
     if not (data.startswith(_START) and data.endswith(_END) and len(data) >= _DATA + len(_END)):
         return None
@@ -65,7 +65,7 @@ def plain(data: bytes) -> Plain | None:
     if kind not in _MODES or not 0 < width * height <= MOST_PIXELS or crc32(data[12:29]) != checksum:
         return None
     stream = _stream(data)
-    return Plain(_MODES[kind], width, height, stream) if stream else None
+    return PlainPng(_MODES[kind], width, height, stream) if stream else None
 
 
 def _stream(data: bytes) -> bytes | None:

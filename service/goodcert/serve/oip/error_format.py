@@ -20,7 +20,7 @@ def error_body(sentence: str) -> bytes:
     return orjson.dumps({"error": sentence})
 
 
-class Dialect:
+class ErrorFormat:
     """ASGI middleware: translates the problem documents of what lies inside it."""
 
     def __init__(self, app: ASGIApp) -> None:

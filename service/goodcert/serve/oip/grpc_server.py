@@ -53,7 +53,7 @@ _FRAMING = frozenset(
 )
 
 
-class Refused(Exception):
+class GrpcRefusal(Exception):
     """A call that gets no answer, by its HTTP status."""
 
     def __init__(self, status: int, sentence: str, retry_after: str | None = None) -> None:
@@ -63,7 +63,7 @@ class Refused(Exception):
         self.trailers = (("retry-after", retry_after),) if retry_after else ()
 
 
-class Gateway:
+class GrpcServer:
     """Answers gRPC calls by asking `app`. admit: raises KeyRefused for the headers of a stranger. ask_seconds: how
     long a message may take to come and to be understood."""
 
@@ -91,16 +91,16 @@ class Gateway:
     async def _serve(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         try:
             return await self._answer(name, messages, context)
-        except Refused as refused:
+        except GrpcRefusal as refused:
             await context.abort(refused.code, refused.sentence, refused.trailers)
         except ServeError as error:
             told = self._refused(error)
             await context.abort(told.code, told.sentence, told.trailers)
 
-    def _refused(self, error: ServeError) -> Refused:
+    def _refused(self, error: ServeError) -> GrpcRefusal:
         problem = self._answers.body(error)
         own = str(error) if isinstance(error, ProtocolRefused) else ""
-        return Refused(problem["status"], own or problem["detail"], headers_of(error).get("Retry-After"))
+        return GrpcRefusal(problem["status"], own or problem["detail"], headers_of(error).get("Retry-After"))
 
     async def _answer(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
         headers = _headers(context.invocation_metadata())
@@ -124,7 +124,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def serving(gateway: Gateway, settings: Settings, port: int, lifecycle: Lifecycle) -> AsyncIterator[int]:
+async def serving(gateway: GrpcServer, settings: Settings, port: int, lifecycle: Lifecycle) -> AsyncIterator[int]:
     """Serve gRPC on the address of the settings; gives the port. At the end, what has begun is answered, unless
     that takes longer than the process may."""
     server = grpc.aio.server(
@@ -236,4 +236,4 @@ async def _asked(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Told:
 def _refuse(told: Told) -> NoReturn:
     retry_after = told.headers.get(b"retry-after")
     sentence = orjson.loads(told.body)["error"]
-    raise Refused(told.status, sentence, retry_after.decode() if retry_after else None)
+    raise GrpcRefusal(told.status, sentence, retry_after.decode() if retry_after else None)

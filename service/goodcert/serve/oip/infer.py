@@ -16,7 +16,7 @@ from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.http.service import Service
 from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.oip.infer_request import INPUT, Images, Pixels
-from goodcert.serve.oip.infer_response import Row
+from goodcert.serve.oip.infer_response import ImageRow
 from goodcert.serve.recording.recorder import Reply
 from goodcert.serve.repository.repository import ServedModel
 from goodcert.serve.settings.settings import Settings
@@ -24,12 +24,12 @@ from goodcert.serve.settings.settings import Settings
 
 async def infer(
     service: Service, model: ServedModel, images: Images, question: Question, deadline: float
-) -> list[Row]:
+) -> list[ImageRow]:
     """One row per image, in order; a queue's worth at most at once, so that a request never crowds itself out.
 
     Raises BadInference, which says which one, for an image that is refused, and ServeError as Certifier does.
     """
-    rows: list[Row] = []
+    rows: list[ImageRow] = []
     at_once = _at_once(service.settings, model)
     for start in range(0, len(images), at_once):
         chunk = images[start : start + at_once]
@@ -40,7 +40,7 @@ async def infer(
 
 async def _answered(
     service: Service, model: ServedModel, chunk: Images, start: int, question: Question, deadline: float
-) -> list[Row]:
+) -> list[ImageRow]:
     size_bytes = sum(map(len, chunk)) if isinstance(chunk, list) else chunk.nbytes
     await service.certifier.require_room(model, question, deadline, size_bytes, len(chunk))
     if isinstance(chunk, list):
@@ -53,25 +53,25 @@ async def _answered(
     inputs = [Prepared(ball, "model_input") for ball in balls]
     if question.method == "ibp":
         told = await service.certifier.certify_inputs(inputs, model, question, deadline)
-        return [Row(answer, verdict, "model_input") for answer, verdict in told]
+        return [ImageRow(answer, verdict, "model_input") for answer, verdict in told]
     return await _together([_tensor(service, model, prepared, question, deadline) for prepared in inputs])
 
 
 async def _upload(
     service: Service, model: ServedModel, upload: bytes, number: int, question: Question, deadline: float
-) -> Row:
+) -> ImageRow:
     try:
         certificate = await service.certifier.certify(upload, model, question, deadline)
     except ImageRefused as error:
         raise BadInference(f"{INPUT}[{number}]: {problem_of(error).detail}") from error
-    return Row(certificate.answer, certificate.verdict, certificate.scope, certificate)
+    return ImageRow(certificate.answer, certificate.verdict, certificate.scope, certificate)
 
 
 async def _tensor(
     service: Service, model: ServedModel, prepared: Prepared, question: Question, deadline: float
-) -> Row:
+) -> ImageRow:
     answer, verdict = await service.certifier.certify_input(prepared, model, question, deadline)
-    return Row(answer, verdict, prepared.scope)
+    return ImageRow(answer, verdict, prepared.scope)
 
 
 async def _balls(pixels: Pixels, epsilon: float, deadline: float) -> Sequence[Ball | ByteBall]:
@@ -86,7 +86,7 @@ def _around(pixels: Pixels, epsilon: float) -> list[Ball]:
     return [Ball(*arrays) for arrays in zip(*around_reals(pixels.astype(np.float64), epsilon), strict=True)]
 
 
-async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
+async def _together(asks: Sequence[Coroutine[None, None, ImageRow]]) -> list[ImageRow]:
     """All or none: the first refusal takes the others out of the queue."""
     if len(asks) == 1:
         return [await asks[0]]
@@ -99,16 +99,16 @@ async def _together(asks: Sequence[Coroutine[None, None, Row]]) -> list[Row]:
         tasks.clear()  # or an error would hold its task, this frame, and so the model
 
 
-async def _record(service: Service, rows: Sequence[Row], images: Images, deadline: float) -> None:
+async def _record(service: Service, rows: Sequence[ImageRow], images: Images, deadline: float) -> None:
     """The certificates of uploads are recorded like those of /v1, before anything is sent."""
-    if not service.departure.records:
+    if not service.recorder.records:
         return
     bodies = [certificate_body(row.certificate) for row in rows if row.certificate is not None]
 
     async def made() -> Reply:
         return Reply(b"", "", bodies, images if isinstance(images, list) else ())
 
-    await service.departure.leave(made, None, deadline)
+    await service.recorder.record(made, None, deadline)
 
 
 def _at_once(settings: Settings, model: ServedModel) -> int:

@@ -21,7 +21,7 @@ class Requested(NamedTuple):
     binary: bool
 
 
-class Row(NamedTuple):
+class ImageRow(NamedTuple):
     """The answer for one image of a request; certificate: of an upload, which a tensor is not."""
 
     answer: Answer
@@ -34,7 +34,7 @@ class Column(NamedTuple):
     """An output: its datatype and its value for one row, given the labels of the model."""
 
     datatype: str
-    value: Callable[[Row, Sequence[str]], Any]
+    value: Callable[[ImageRow, Sequence[str]], Any]
 
 
 COLUMNS = {
@@ -56,7 +56,7 @@ class Encoded(NamedTuple):
 
 
 def encode(
-    request_id: str, outputs: Sequence[Requested], question: Question, model: ServedModel, rows: Sequence[Row]
+    request_id: str, outputs: Sequence[Requested], question: Question, model: ServedModel, rows: Sequence[ImageRow]
 ) -> Encoded:
     """The response with `outputs`, each of shape [N]."""
     blobs: list[bytes] = []
@@ -71,7 +71,7 @@ def encode(
     return Encoded(b"".join((head, *blobs)), len(head)) if blobs else Encoded(head, None)
 
 
-def _parameters(question: Question, model: ServedModel, rows: Sequence[Row]) -> dict[str, Any]:
+def _parameters(question: Question, model: ServedModel, rows: Sequence[ImageRow]) -> dict[str, Any]:
     """What the bounds are about, for all images: the scope is the weaker where images differ."""
     methods = {row.answer.method for row in rows}
     scopes = {row.scope for row in rows}
@@ -84,7 +84,9 @@ def _parameters(question: Question, model: ServedModel, rows: Sequence[Row]) -> 
     }
 
 
-def _output(output: Requested, labels: Sequence[str], rows: Sequence[Row], blobs: list[bytes]) -> dict[str, Any]:
+def _output(
+    output: Requested, labels: Sequence[str], rows: Sequence[ImageRow], blobs: list[bytes]
+) -> dict[str, Any]:
     """The output as JSON; binary data goes to `blobs`."""
     datatype, value = COLUMNS[output.name]
     values = [value(row, labels) for row in rows]

@@ -24,7 +24,7 @@ from goodcert.serve.oip.error_format import error_body, is_protocol
 from goodcert.serve.oip.infer import infer
 from goodcert.serve.oip.infer_request import HEADER_LENGTH, Expected, InferRequest, parse
 from goodcert.serve.oip.infer_response import Encoded, encode
-from goodcert.serve.oip.statistics import Statistics
+from goodcert.serve.oip.statistics import InferenceCounts
 from goodcert.serve.repository.repository import ServedModel
 
 log = logging.getLogger("goodcert.serve")
@@ -39,7 +39,7 @@ _UNSUPPORTED = {
 }
 
 
-class Reply(NamedTuple):
+class ProtocolReply(NamedTuple):
     """An answer, its headers but for Content-Length."""
 
     body: bytes
@@ -48,7 +48,7 @@ class Reply(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
+class ProtocolCall:
     """A request whose body is not read yet; `deadline` is a time of the event loop's clock."""
 
     service: Service
@@ -85,7 +85,7 @@ class OpenInference:
     def __init__(self, app: ASGIApp, *, service: Callable[[], Service]) -> None:
         self._app = app
         self._service = service
-        self._statistics = Statistics()
+        self._statistics = InferenceCounts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_protocol(scope["path"]):
@@ -96,11 +96,11 @@ class OpenInference:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive) -> ProtocolReply:
         service = self._service()
         deadline = asyncio.get_running_loop().time() + service.settings.request_timeout_ms / 1000
         query = scope["query_string"].decode("latin-1")
-        call = Call(service, scope["method"], Headers(scope=scope), query, receive, deadline)
+        call = ProtocolCall(service, scope["method"], Headers(scope=scope), query, receive, deadline)
         try:
             return await self._answer(call, scope["path"].split("/")[2:])
         except (ServeError, HTTPException) as error:
@@ -109,7 +109,7 @@ class OpenInference:
             log.exception("a request of the protocol failed")
             return _refusal(service, error)
 
-    def _answer(self, call: Call, parts: list[str]) -> Awaitable[Reply]:
+    def _answer(self, call: ProtocolCall, parts: list[str]) -> Awaitable[ProtocolReply]:
         match parts:
             case ["models", "stats"]:
                 return _told(call, self._statistics.told(call.service.repository.all()))
@@ -123,7 +123,9 @@ class OpenInference:
                 raise NotSupported(_UNSUPPORTED[extension])
         return _told(call, _about_server(call.service, parts))
 
-    async def _about_model(self, call: Call, name: str, version: str | None, rest: list[str]) -> Reply:
+    async def _about_model(
+        self, call: ProtocolCall, name: str, version: str | None, rest: list[str]
+    ) -> ProtocolReply:
         model = call.service.repository.get(name, version)
         match rest:
             case ["infer"]:
@@ -142,7 +144,7 @@ class OpenInference:
                 return await _told(call, metadata.model(model, call.service.repository.versions(name)))
         raise HTTPException(404)
 
-    async def _infer(self, call: Call, model: ServedModel) -> Reply:
+    async def _infer(self, call: ProtocolCall, model: ServedModel) -> ProtocolReply:
         call.require("POST")
         started = perf_counter()
         try:
@@ -154,11 +156,11 @@ class OpenInference:
         return _carried(encoded, call.headers.get("accept-encoding", ""))
 
 
-async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
+async def _inferred(call: ProtocolCall, model: ServedModel) -> tuple[Encoded, int]:
     """The encoded answer and how many images it is about."""
     model.require_sound()
     settings, begun = call.service.settings, asyncio.get_running_loop().time()
-    with call.service.callers.attend(call.receive, call.deadline) as attended:
+    with call.service.disconnects.attend(call.receive, call.deadline) as attended:
         async with call.body() as body:
             attended.has_body()
             asked = await _understood(call, model, body)
@@ -169,14 +171,14 @@ async def _inferred(call: Call, model: ServedModel) -> tuple[Encoded, int]:
     return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
 
 
-async def _understood(call: Call, model: ServedModel, body: bytes) -> InferRequest:
+async def _understood(call: ProtocolCall, model: ServedModel, body: bytes) -> InferRequest:
     most_images = call.service.settings.max_queue_items
     expected = Expected(model.engine.input_shape, model.metadata.epsilon, most_images)
     read = partial(parse, body, call.headers.get(HEADER_LENGTH), call.query, expected)
     return await threads.run_if_large(read, len(body), call.deadline)
 
 
-def _carried(encoded: Encoded, accepted: str) -> Reply:
+def _carried(encoded: Encoded, accepted: str) -> ProtocolReply:
     """The answer with the headers that say how to read it; compressed where that is asked for."""
     headers = [_JSON]
     if encoded.header_length is not None:
@@ -184,10 +186,10 @@ def _carried(encoded: Encoded, accepted: str) -> Reply:
     body, encoding = bodies.deflate(encoded.body, accepted) if accepted else (encoded.body, None)
     if encoding:
         headers.append((b"content-encoding", encoding.encode()))
-    return Reply(body, headers=tuple(headers))
+    return ProtocolReply(body, headers=tuple(headers))
 
 
-async def _repository(call: Call, rest: list[str]) -> Reply:
+async def _repository(call: ProtocolCall, rest: list[str]) -> ProtocolReply:
     match rest:
         case ["index"]:
             call.require("POST")
@@ -218,19 +220,19 @@ def _about_server(service: Service, parts: list[str]) -> dict[str, Any]:
     raise HTTPException(404)
 
 
-async def _told(call: Call, body: dict[str, Any]) -> Reply:
+async def _told(call: ProtocolCall, body: dict[str, Any]) -> ProtocolReply:
     """What is only read."""
     call.require("GET")
     return _json(body)
 
 
-def _json(body: object) -> Reply:
-    return Reply(orjson.dumps(body))
+def _json(body: object) -> ProtocolReply:
+    return ProtocolReply(orjson.dumps(body))
 
 
-def _refusal(service: Service, error: Exception) -> Reply:
+def _refusal(service: Service, error: Exception) -> ProtocolReply:
     """The protocol's error, counted by its code."""
     problem = service.answers.body(error)
     own = str(error) if isinstance(error, ProtocolRefused) else ""
     headers = ((name.lower().encode(), value.encode()) for name, value in headers_of(error).items())
-    return Reply(error_body(own or problem["detail"]), problem["status"], (_JSON, *headers))
+    return ProtocolReply(error_body(own or problem["detail"]), problem["status"], (_JSON, *headers))

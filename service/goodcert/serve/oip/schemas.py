@@ -2,43 +2,41 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from goodcert.serve.http.schemas import WireModel
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class ProtocolError(_Wire):
+class ProtocolError(WireModel):
     """Every answer with a status other than 200."""
 
     error: str
 
 
-class Nothing(_Wire):
+class Nothing(WireModel):
     """Done."""
 
 
-class ServerLive(_Wire):
+class ServerLive(WireModel):
     """The process answers."""
 
     live: Literal[True]
 
 
-class ServerReady(_Wire):
+class ServerReady(WireModel):
     """Traffic should come."""
 
     ready: Literal[True]
 
 
-class ModelReady(_Wire):
+class ModelReady(WireModel):
     """The model answers."""
 
     name: str
     ready: Literal[True]
 
 
-class ServerMetadata(_Wire):
+class ServerMetadata(WireModel):
     """What this server is, and which extensions of the protocol it has."""
 
     name: str
@@ -46,7 +44,7 @@ class ServerMetadata(_Wire):
     extensions: list[str]
 
 
-class TensorMetadata(_Wire):
+class TensorMetadata(WireModel):
     """A tensor; -1 is any number of images."""
 
     name: str
@@ -54,7 +52,7 @@ class TensorMetadata(_Wire):
     shape: list[int]
 
 
-class ModelMetadata(_Wire):
+class ModelMetadata(WireModel):
     """The input is declared as FP32; UINT8 and BYTES are taken under the same name."""
 
     name: str
@@ -64,7 +62,7 @@ class ModelMetadata(_Wire):
     outputs: list[TensorMetadata]
 
 
-class ConfiguredInput(_Wire):
+class ConfiguredInput(WireModel):
     """The shape of one image."""
 
     name: str
@@ -72,13 +70,13 @@ class ConfiguredInput(_Wire):
     dims: list[int]
 
 
-class Reshape(_Wire):
+class Reshape(WireModel):
     """One value an image."""
 
     shape: list[int]
 
 
-class ConfiguredOutput(_Wire):
+class ConfiguredOutput(WireModel):
     """One value an image."""
 
     name: str
@@ -87,13 +85,13 @@ class ConfiguredOutput(_Wire):
     reshape: Reshape
 
 
-class ConfiguredParameter(_Wire):
+class ConfiguredParameter(WireModel):
     """A parameter of the model."""
 
     string_value: str
 
 
-class ModelConfig(_Wire):
+class ModelConfig(WireModel):
     """What the certificate depends on is in the parameters: epsilon, threshold, labels, sha256."""
 
     name: str
@@ -105,21 +103,21 @@ class ModelConfig(_Wire):
     parameters: dict[str, ConfiguredParameter]
 
 
-class Duration(_Wire):
+class Duration(WireModel):
     """How many requests, and their nanoseconds together."""
 
     count: int
     ns: int
 
 
-class Durations(_Wire):
+class Durations(WireModel):
     """Of requests that were answered, and that were refused."""
 
     success: Duration
     fail: Duration
 
 
-class ModelStatistics(_Wire):
+class ModelStatistics(WireModel):
     """Of one version, in the process that answers, since it started."""
 
     name: str
@@ -129,13 +127,13 @@ class ModelStatistics(_Wire):
     inference_stats: Durations
 
 
-class Statistics(_Wire):
+class Statistics(WireModel):
     """Of several versions."""
 
     model_stats: list[ModelStatistics]
 
 
-class IndexEntry(_Wire):
+class IndexEntry(WireModel):
     """A version of a model that was found; why it does not answer where it does not."""
 
     name: str
@@ -144,7 +142,7 @@ class IndexEntry(_Wire):
     reason: str
 
 
-class AnswerParameters(_Wire):
+class AnswerParameters(WireModel):
     """What the bounds are about, for all images of the request."""
 
     epsilon: float
@@ -154,13 +152,13 @@ class AnswerParameters(_Wire):
     threshold: float
 
 
-class OutputSize(_Wire):
+class OutputSize(WireModel):
     """How many of the bytes behind the JSON object are this output's."""
 
     binary_data_size: int
 
 
-class BinaryOutput(_Wire):
+class BinaryOutput(WireModel):
     """An output whose values follow the JSON object."""
 
     name: str
@@ -169,7 +167,7 @@ class BinaryOutput(_Wire):
     parameters: OutputSize
 
 
-class Output(_Wire):
+class Output(WireModel):
     """An output, one value an image."""
 
     name: str
@@ -178,7 +176,7 @@ class Output(_Wire):
     data: list[float | str]
 
 
-class InferResponse(_Wire):
+class InferResponse(WireModel):
     """The outputs that were asked for, one value an image; `id` where the request had one."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=lambda schema: schema["required"].remove("id"))

@@ -25,7 +25,7 @@ class _Tally:
     fail: _Duration = field(default_factory=_Duration)
 
 
-class Statistics:
+class InferenceCounts:
     """Counts requests of this protocol only; /metrics has those of /v1, too, and the engine's own times."""
 
     def __init__(self) -> None:

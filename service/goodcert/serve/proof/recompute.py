@@ -11,7 +11,7 @@ from goodcert import engine
 from goodcert.artifact import Artifact, read
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
-from goodcert.engine.bound_limits import Limits, Pair
+from goodcert.engine.bound_limits import BoundLimits, Pair
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.core.verdict import judge
 from goodcert.serve.images.decode import Decoded, decode, open_image
@@ -63,7 +63,7 @@ class _Again:
         self._metadata, self._image, self._method = artifact.metadata, image, method
         self._around = balls(image, artifact.metadata)
         self._engine = engine.compile(artifact.model)
-        self._limits = Limits(artifact.model)
+        self._limits = BoundLimits(artifact.model)
 
     def claims(self, body: Mapping[str, Any]) -> tuple[Span, list[str]]:
         prepared = self._around(body["epsilon"])

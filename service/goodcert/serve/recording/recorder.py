@@ -61,7 +61,7 @@ class Seal(NamedTuple):
         return Reply(orjson.dumps({"certificates": entries}), "application/json", bodies, images)
 
 
-class Departure:
+class Recorder:
     """ledger, signer, watch: None where they are off. on_lost: is told how many certificates leave unrecorded,
     and what triggers raised for them."""
 
@@ -106,7 +106,7 @@ class Departure:
         if once is not None and self._ledger is None:
             raise IdempotencyUnavailable
 
-    async def leave(self, make: Make, once: Once | None, deadline: float) -> Reply:
+    async def record(self, make: Make, once: Once | None, deadline: float) -> Reply:
         """What `make` answers, recorded; for a key that was used before, what was answered then.
 
         Requests with one key at the same time share one run. Raises LedgerUnavailable, IdempotencyMismatch,

@@ -42,7 +42,7 @@ class _Outcome(NamedTuple):
     reason: str = ""
 
 
-class Everywhere:
+class Cluster:
     """The processes that share a folder. unloaded: the names that were unloaded when this one joined."""
 
     def __init__(self, folder: Path, listener: socket.socket, unloaded: Collection[str]) -> None:

@@ -12,12 +12,18 @@ from functools import partial
 
 from goodcert.artifact import parse
 from goodcert.engine.admission import require_agreement
-from goodcert.engine.sandbox.parent import Quarantine, plain
+from goodcert.engine.sandbox.parent import Sandbox, plain
 from goodcert.engine.threads import at_once
 from goodcert.serve.batching.batcher import in_thread
 from goodcert.serve.repository.files import Files, Place, read
-from goodcert.serve.repository.model import ImageBatcher, MakeBatcher, MakeCrownBatcher, Refused, ServedModel
-from goodcert.serve.repository.predictor import Compile, Engine, begin, predict
+from goodcert.serve.repository.model import (
+    ImageBatcher,
+    MakeBatcher,
+    MakeCrownBatcher,
+    RefusedVersion,
+    ServedModel,
+)
+from goodcert.serve.repository.predictor import Compile, ServingEngine, begin, predict
 
 log = logging.getLogger("goodcert.serve")
 
@@ -27,7 +33,7 @@ Examine = Callable[[bytes, bytes | None], None]
 
 @dataclass(frozen=True)
 class Loader:
-    """quarantine: where files are examined before they are loaded; None for files that are trusted, as those that
+    """sandbox: where files are examined before they are loaded; None for files that are trusted, as those that
     were installed with goodcert. most_bytes: that a file may have."""
 
     compile: Compile
@@ -35,25 +41,25 @@ class Loader:
     threads: int | None
     make_batcher: MakeBatcher
     make_crown_batcher: MakeCrownBatcher
-    quarantine: Callable[[], Quarantine] | None = None
+    sandbox: Callable[[], Sandbox] | None = None
     most_bytes: int = 2**31 - 1
 
-    def load(self, places: Iterable[Place]) -> list[ServedModel | Refused]:
+    def load(self, places: Iterable[Place]) -> list[ServedModel | RefusedVersion]:
         """Each of them, in order, one after another: what is being loaded takes the memory of one model."""
         with ExitStack() as stack:
-            examine = stack.enter_context(self.quarantine()).examine if self.quarantine else _trust
+            examine = stack.enter_context(self.sandbox()).examine if self.sandbox else _trust
             return [self._attempt(place, examine) for place in places]
 
-    def _attempt(self, place: Place, examine: Examine) -> ServedModel | Refused:
+    def _attempt(self, place: Place, examine: Examine) -> ServedModel | RefusedVersion:
         try:
             model = self._serve(place, examine)
         except ValueError as error:  # the reasons of ArtifactError and EngineError are written for people
             reason = plain(str(error))
             log.error("model %s version %s is refused: %s", *map(plain, place.key), reason)
-            return Refused(*place.key, reason)
+            return RefusedVersion(*place.key, reason)
         except Exception:
             log.exception("model %s version %s is refused", *map(plain, place.key))
-            return Refused(*place.key, "it could not be loaded; the log has the details")
+            return RefusedVersion(*place.key, "it could not be loaded; the log has the details")
         log.info("model %s version %s is served on %s", *place.key, model.engine.device)
         return model
 
@@ -68,7 +74,7 @@ class Loader:
         crown = self._crown_batcher(engine) if "crown" in engine.methods else None
         return ServedModel(*place.key, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
 
-    def _crown_batcher(self, engine: Engine) -> ImageBatcher:
+    def _crown_batcher(self, engine: ServingEngine) -> ImageBatcher:
         work = in_thread(partial(predict, engine, method="crown"))
         return self.make_crown_batcher(work, at_once(engine.device, self.threads))
 

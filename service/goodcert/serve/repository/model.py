@@ -10,7 +10,7 @@ from goodcert.engine import Method
 from goodcert.serve.batching.batcher import Batcher, Begin
 from goodcert.serve.core.errors import CrownUnavailable, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
-from goodcert.serve.repository.predictor import Answer, Engine
+from goodcert.serve.repository.predictor import Answer, ServingEngine
 
 log = logging.getLogger("goodcert.serve")
 
@@ -21,7 +21,7 @@ MakeCrownBatcher = Callable[[Begin[Prepared, Answer], int], ImageBatcher]
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedVersion:
     """A version of a model that is not served as it lies in the folder, and why; the version that was loaded from
     there before may be. unloaded: because somebody asked for that."""
 
@@ -43,7 +43,7 @@ class ServedModel:
     version: str
     metadata: Metadata
     sha256: str
-    engine: Engine
+    engine: ServingEngine
     batcher: ImageBatcher
     sound: bool = True
     crown_batcher: ImageBatcher | None = None

@@ -15,22 +15,22 @@ from goodcert.serve.certifier.certifier import Certifier
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.core.version import version
 from goodcert.serve.http import records
-from goodcert.serve.http.certify_endpoint import HotPath
-from goodcert.serve.http.disconnects import Callers
-from goodcert.serve.http.middleware import Front
+from goodcert.serve.http.certify_endpoint import CertifyEndpoint
+from goodcert.serve.http.disconnects import DisconnectWatcher
+from goodcert.serve.http.middleware import RequestMiddleware
 from goodcert.serve.http.problems import Answers
 from goodcert.serve.http.routes import router
 from goodcert.serve.http.security import Security, keyring
 from goodcert.serve.http.service import Service
 from goodcert.serve.oip import openapi
-from goodcert.serve.oip.error_format import Dialect
+from goodcert.serve.oip.error_format import ErrorFormat
 from goodcert.serve.oip.rest import OpenInference
 from goodcert.serve.repository.predictor import Compile
 from goodcert.serve.server import assembly
 from goodcert.serve.settings.settings import Settings
 from goodcert.serve.telemetry.exposition import Exposition
 from goodcert.serve.telemetry.metrics import Metrics
-from goodcert.serve.telemetry.request_counts import Observer
+from goodcert.serve.telemetry.request_counts import RequestCounter
 from goodcert.serve.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:  # an extra
@@ -72,7 +72,7 @@ def create_app(
     app.state.keyring = keyring(settings)
     app.state.in_flight = BytesInFlight(settings.max_bytes_in_flight)
     app.add_middleware(OpenInference, service=lambda: app.state.service)
-    app.add_middleware(HotPath, service=lambda: app.state.service)
+    app.add_middleware(CertifyEndpoint, service=lambda: app.state.service)
     app.add_middleware(
         Security,
         keyring=app.state.keyring,
@@ -85,13 +85,13 @@ def create_app(
         app.add_middleware(traces.middleware)
         metrics.tell("decode", traces.record_decode)
     app.add_middleware(
-        Front,
+        RequestMiddleware,
         lifecycle=lifecycle,
         answers=answers,
-        observer=Observer(metrics, lambda: app.state.service.repository.names),
+        request_counter=RequestCounter(metrics, lambda: app.state.service.repository.names),
         access_log=settings.access_log,
     )
-    app.add_middleware(Dialect)
+    app.add_middleware(ErrorFormat)
     return app
 
 
@@ -127,9 +127,9 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loader = assembly.loader(settings, make_engine, metrics, traces)
-        callers = Callers()
+        disconnects = DisconnectWatcher()
         opened = assembly.models(settings, loader, shared)
-        async with opened as (repository, changes), assembly.departure(settings, metrics) as departure:
+        async with opened as (repository, changes), assembly.recorder(settings, metrics) as recorder:
             vitals = Vitals(repository, metrics)
             certifier = Certifier(settings.max_pixels, metrics)
             assembly.warn_of_strangers(settings, repository.names)
@@ -141,9 +141,9 @@ def _lifespan(
                 exposition,
                 answers,
                 lifecycle,
-                callers,
+                disconnects,
                 app.state.in_flight,
-                departure,
+                recorder,
                 changes,
             )
             on_start()
@@ -152,7 +152,7 @@ def _lifespan(
                 yield
             await repository.close()
             certifier.close()
-            callers.close()
+            disconnects.close()
             if traces is not None:
                 await asyncio.to_thread(traces.close)
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from goodcert.engine.sandbox.parent import Limits as QuarantineLimits
-from goodcert.engine.sandbox.parent import Quarantine
-from goodcert.serve.batching.batcher import Batcher, Limits, Run
+from goodcert.engine.sandbox.parent import Sandbox
+from goodcert.engine.sandbox.parent import SandboxLimits as QuarantineLimits
+from goodcert.serve.batching.batcher import Batcher, BatchRun, QueueLimits
 from goodcert.serve.core.errors import LedgerUnavailable
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.core.version import version
 from goodcert.serve.http.problems import Answers
 from goodcert.serve.http.security import admit
-from goodcert.serve.recording.recorder import Departure
-from goodcert.serve.repository.cluster import Changes, Everywhere
+from goodcert.serve.recording.recorder import Recorder
+from goodcert.serve.repository.cluster import Changes, Cluster
 from goodcert.serve.repository.loader import Loader
 from goodcert.serve.repository.model import MakeBatcher, MakeCrownBatcher
 from goodcert.serve.repository.predictor import Compile
@@ -46,7 +46,7 @@ def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, tr
         settings.device,
         settings.threads,
         *_batchers(settings, metrics, traces),
-        quarantine=partial(Quarantine, limits) if settings.models and make_engine is None else None,
+        sandbox=partial(Sandbox, limits) if settings.models and make_engine is None else None,
         most_bytes=limits.memory_bytes,
     )
 
@@ -58,11 +58,11 @@ async def grpc(app: FastAPI, settings: Settings, answers: Answers, lifecycle: Li
         yield
         return
     try:
-        from goodcert.serve.oip.grpc_server import Gateway, serving
+        from goodcert.serve.oip.grpc_server import GrpcServer, serving
     except ImportError as error:
         raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
     admits = partial(admit, app.state.keyring)
-    gateway = Gateway(app, admits, app.state.in_flight, answers, settings.request_timeout_ms / 1000)
+    gateway = GrpcServer(app, admits, app.state.in_flight, answers, settings.request_timeout_ms / 1000)
     async with serving(gateway, settings, settings.grpc_port, lifecycle) as app.state.grpc_port:
         yield
 
@@ -72,7 +72,7 @@ def _batchers(
 ) -> tuple[MakeBatcher, MakeCrownBatcher]:
     """For ibp; and for crown, where a batch is one image, and as many are under way as are done side by side: one
     may take a hundred times as long as another, and nobody need wait for a neighbour's."""
-    limits = Limits(
+    limits = QueueLimits(
         settings.max_batch, settings.max_queue_items, settings.max_queue_bytes, settings.batch_wait_ms / 1000
     )
     return (
@@ -86,11 +86,11 @@ def _batchers(
 
 
 @asynccontextmanager
-async def departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Departure]:
+async def recorder(settings: Settings, metrics: Metrics) -> AsyncIterator[Recorder]:
     """With what is on; the rest is not even imported. Raises KeyFault, SettingsError, LedgerUnavailable."""
     signer = _signer(settings.signing_keys) if settings.signing_keys else None
     if settings.ledger_url is None:
-        yield Departure(settings, None, signer)
+        yield Recorder(settings, None, signer)
         return
     from goodcert.serve.ledger.ledger import Ledger
 
@@ -101,7 +101,7 @@ async def departure(settings: Settings, metrics: Metrics) -> AsyncIterator[Depar
     try:
         await _open(ledger, settings)
         async with _triggers(settings, ledger, metrics) as watch:
-            yield Departure(settings, ledger, signer, lost, watch)
+            yield Recorder(settings, ledger, signer, lost, watch)
     finally:
         await ledger.close()
 
@@ -141,12 +141,12 @@ def _signer(folder: Path) -> "Signer":
     return FolderSigner(folder)
 
 
-def _both(record: Callable[[Run], None], traces: "Traces | None") -> Callable[[Run], None]:
+def _both(record: Callable[[BatchRun], None], traces: "Traces | None") -> Callable[[BatchRun], None]:
     """Runs are counted, and traced where there are traces."""
     if traces is None:
         return record
 
-    def recorded(run: Run) -> None:
+    def recorded(run: BatchRun) -> None:
         record(run)
         traces.record_run(run)
 
@@ -187,7 +187,7 @@ async def models(
         alone = await asyncio.to_thread(repository, settings, loader)
         yield alone, alone
         return
-    everywhere = await asyncio.to_thread(Everywhere.join, shared)
-    opened = await asyncio.to_thread(repository, settings, loader, everywhere.unloaded)
-    async with everywhere.listening(opened):
-        yield opened, everywhere
+    cluster = await asyncio.to_thread(Cluster.join, shared)
+    opened = await asyncio.to_thread(repository, settings, loader, cluster.unloaded)
+    async with cluster.listening(opened):
+        yield opened, cluster

@@ -22,7 +22,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from goodcert.serve.core import logs
-from goodcert.serve.core.lifecycle import Lifecycle, Phase
+from goodcert.serve.core.lifecycle import Lifecycle, LifecyclePhase
 from goodcert.serve.server import listening, tuning
 from goodcert.serve.settings.settings import Settings
 from goodcert.serve.telemetry.exposition import own_port
@@ -115,11 +115,11 @@ class Server(uvicorn.Server):
         """Until what was taken is answered, or `ends` on the loop's clock."""
         clock = asyncio.get_running_loop().time
         log.info("ending: readiness says so, %d requests are being answered", self._lifecycle.in_flight)
-        self._lifecycle.phase = Phase.LEAVING
+        self._lifecycle.phase = LifecyclePhase.LEAVING
         noticed = clock() + self._drain_seconds
         while not self.force_exit and clock() < min(noticed, ends):
             await asyncio.sleep(_LOOK_SECONDS)
-        self._lifecycle.phase = Phase.REFUSING
+        self._lifecycle.phase = LifecyclePhase.REFUSING
         noticed = clock() + _NOTICE_SECONDS
         while not self.force_exit and clock() < ends and (clock() < noticed or self._lifecycle.in_flight):
             await asyncio.sleep(_LOOK_SECONDS)

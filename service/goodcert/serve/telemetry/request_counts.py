@@ -9,7 +9,7 @@ UNKNOWN = "unknown"
 _ASKING = (("/v1/models/", "/certify"), ("/v2/models/", "/infer"))
 
 
-class Observer:
+class RequestCounter:
     """A name that is not served counts as `unknown`, so that callers invent no labels."""
 
     def __init__(self, metrics: Metrics, names: Callable[[], Container[str]]) -> None:

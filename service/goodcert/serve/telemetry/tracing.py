@@ -16,7 +16,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goodcert.serve.batching import batcher
-from goodcert.serve.batching.batcher import Run
+from goodcert.serve.batching.batcher import BatchRun
 from goodcert.serve.core import logs
 
 _TRACED = ("/certify", "/infer")
@@ -53,7 +53,7 @@ class Traces:
         ended = time_ns()
         self._span("decode", get_current(), ended - _nanoseconds(seconds), ended)
 
-    def record_run(self, run: Run) -> None:
+    def record_run(self, run: BatchRun) -> None:
         """A run of the engine has ended, just now."""
         ended = time_ns()
         started = ended - _nanoseconds(run.engine_seconds)
