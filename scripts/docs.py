@@ -57,7 +57,8 @@ def pages() -> dict[str, str]:
             "Errors",
             "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes; "
             'under `/v2` it is `{"error": "..."}` with the same status.',
-            problems.table_markdown(),
+            f"{problems.table_markdown()}\n## The classes\n\nAs the service raises them. Those without a code are "
+            f"families, which are caught and never raised.\n\n{problems.tree_markdown()}",
         ),
         "operators.md": page(
             "Operators",

@@ -57,7 +57,7 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
 
 def test_an_expression_uses_values_of_labels_that_exist() -> None:
     problems = pytest.importorskip("goodcert.serve.http.problems")
-    codes = {row.code for row in problems.TABLE.values()}
+    codes = {problem.code for problem in problems.PROBLEMS}
     (pattern,) = re.findall(r'goodcert_rejections_total\{code=~"([^"]+)"', RULES.read_text())
     assert set(pattern.split("|")) <= codes
 

@@ -13,7 +13,7 @@ import pytest
 from goodcert.serve.admission import keys
 from goodcert.serve.core import errors
 from goodcert.serve.core.logs import JsonLines, TextLines
-from goodcert.serve.http.problems import FRAMEWORK, TABLE, Answers
+from goodcert.serve.http.problems import PROBLEMS, Answers
 from hostile_images import chunk, png
 
 SECRET = "s3cr3t"  # noqa: S105  it stands for one
@@ -92,7 +92,7 @@ def test_neither_does_an_error_that_nobody_thought_of(error):
 
 
 def test_every_text_of_a_problem_is_discreet():
-    for problem in (*TABLE.values(), *FRAMEWORK):
+    for problem in PROBLEMS:
         assert_discreet(f"{problem.title} {problem.detail}")
 
 

@@ -1,78 +1,22 @@
-"""What can go wrong between an upload and its certificate; `problems` says how HTTP puts it.
+"""What can go wrong between an upload and its certificate: each class with its code, title and detail.
 
-ServeError
-├── KeyRefused
-│   ├── KeyExpired
-│   ├── KeyMissing
-│   ├── KeyWrong
-│   └── ScopeMissing
-├── BodyRefused
-│   ├── BadFraming
-│   ├── BodyBroken
-│   ├── BodyTooLarge
-│   ├── BodyTooSlow
-│   ├── EmptyBody
-│   ├── HeadersTooLarge
-│   ├── HeadersTooSlow
-│   ├── MediaTypeRefused
-│   └── MultipartRefused
-│       ├── MalformedMultipart
-│       ├── NoImages
-│       └── UnknownPart
-├── ImageRefused
-│   ├── NotAnImage
-│   ├── SeveralFrames
-│   ├── TooManyPixels
-│   └── WrongSize
-├── QueryRefused
-│   ├── BadEpsilon
-│   ├── BadFilter
-│   ├── BadPriority
-│   ├── BadRadius
-│   ├── BadSigned
-│   ├── BadTimeout
-│   ├── CrownUnavailable
-│   ├── MethodNotOffered
-│   ├── RepeatedParameter
-│   └── UnknownParameter
-├── IdempotencyRefused
-│   ├── BadIdempotencyKey
-│   ├── IdempotencyMismatch
-│   └── IdempotencyUnavailable
-├── LedgerFault
-│   ├── LedgerDisabled
-│   ├── LedgerUnavailable
-│   ├── NoCheckpoint
-│   └── UnknownCertificate
-├── ProtocolRefused
-│   ├── AdminDisabled
-│   ├── BadInference
-│   ├── EncodingRefused
-│   └── NotSupported
-├── SigningDisabled
-├── ModelUnavailable
-│   ├── NotEverywhere
-│   ├── NotReady
-│   ├── UnknownModel
-│   └── UnsoundModel
-├── CallerGone
-├── Overload
-│   ├── DeadlineExceeded
-│   ├── RetryLater
-│   │   ├── BodiesFull
-│   │   ├── KeyBusy
-│   │   ├── QueueFull
-│   │   ├── RateLimited
-│   │   └── TooManyConnections
-│   └── ShuttingDown
-└── EngineFault
-    ├── EngineFailed
-    └── EngineUnsound
+Which status they have is the business of `http.problems`; docs/errors.md is made of both.
 """
+
+from collections.abc import Iterator
+from typing import ClassVar
 
 
 class ServeError(Exception):
-    """Anything the service answers with a problem. Messages are for the log, never for the wire."""
+    """Anything the service answers with a problem. Messages are for the log, never for the wire.
+
+    `code` is stable and for programs; `title` and `detail` are for people, and always the same. A class without a
+    code of its own is a family, which is caught and never raised.
+    """
+
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Internal error"
+    detail: ClassVar[str] = "The fault is ours; it has been logged."
 
 
 class KeyRefused(ServeError):
@@ -80,19 +24,27 @@ class KeyRefused(ServeError):
 
 
 class KeyExpired(KeyRefused):
-    """The API key was good until its day came."""
+    code = "key_expired"
+    title = "API key expired"
+    detail = "The key is no longer accepted; ask the operator for a new one."
 
 
 class KeyMissing(KeyRefused):
-    """No API key came with the request."""
+    code = "key_missing"
+    title = "API key missing"
+    detail = "Send Authorization: Bearer KEY, or X-API-Key: KEY."
 
 
 class KeyWrong(KeyRefused):
-    """The API key is none of the configured ones."""
+    code = "key_wrong"
+    title = "API key refused"
+    detail = "The key is not one that this service accepts."
 
 
 class ScopeMissing(KeyRefused):
-    """The API key is accepted, but not for this."""
+    code = "scope_missing"
+    title = "Scope missing"
+    detail = "The key is accepted, but not for this; its scopes do not cover it."
 
 
 class BodyRefused(ServeError):
@@ -100,35 +52,51 @@ class BodyRefused(ServeError):
 
 
 class BadFraming(BodyRefused):
-    """The length of the body is given twice or not as a number."""
+    code = "bad_framing"
+    title = "Bad framing"
+    detail = "Send either Content-Length, as one number, or Transfer-Encoding, not both."
 
 
 class BodyBroken(BodyRefused):
-    """The caller went away before the body was complete."""
+    code = "body_broken"
+    title = "Body broken off"
+    detail = "The body ended before it was complete."
 
 
 class BodyTooLarge(BodyRefused):
-    """More bytes than one request may have."""
+    code = "body_too_large"
+    title = "Body too large"
+    detail = "The body has more bytes than one request may have; send fewer images."
 
 
 class BodyTooSlow(BodyRefused):
-    """The body did not arrive in the time a request may take."""
+    code = "body_too_slow"
+    title = "Body too slow"
+    detail = "The body did not arrive within the time a request may take."
 
 
 class EmptyBody(BodyRefused):
-    """There is nothing to certify."""
+    code = "empty_body"
+    title = "Empty body"
+    detail = "Send the bytes of an image, or a form with parts named images."
 
 
 class HeadersTooLarge(BodyRefused):
-    """More bytes of headers than are read."""
+    code = "headers_too_large"
+    title = "Headers too large"
+    detail = "The request line and the headers have too many bytes."
 
 
 class HeadersTooSlow(BodyRefused):
-    """The headers did not arrive in the time they may take."""
+    code = "headers_too_slow"
+    title = "Headers too slow"
+    detail = "The headers did not arrive within the time they may take."
 
 
 class MediaTypeRefused(BodyRefused):
-    """The Content-Type is neither an image type that is read nor a form."""
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+    detail = "Send image/png, image/jpeg, image/webp, image/bmp, application/octet-stream or multipart/form-data."
 
 
 class MultipartRefused(BodyRefused):
@@ -136,15 +104,21 @@ class MultipartRefused(BodyRefused):
 
 
 class MalformedMultipart(MultipartRefused):
-    """The form breaks the syntax of multipart/form-data."""
+    code = "malformed_multipart"
+    title = "Malformed form"
+    detail = "The body is not complete multipart/form-data with its boundary."
 
 
 class NoImages(MultipartRefused):
-    """The form has no part at all."""
+    code = "no_images"
+    title = "No images"
+    detail = "Send at least one part named images."
 
 
 class UnknownPart(MultipartRefused):
-    """The form has a part that is not named `images`."""
+    code = "unknown_part"
+    title = "Unknown part"
+    detail = "Every part of the form must be named images; options go in the query."
 
 
 class ImageRefused(ServeError):
@@ -152,19 +126,27 @@ class ImageRefused(ServeError):
 
 
 class NotAnImage(ImageRefused):
-    """The bytes do not decode as PNG, JPEG, WEBP or BMP."""
+    code = "not_an_image"
+    title = "Not an image"
+    detail = "The bytes do not decode as one complete PNG, JPEG, WEBP or BMP image."
 
 
 class SeveralFrames(ImageRefused):
-    """An animation or a bundle: which frame is meant is unknown."""
+    code = "several_frames"
+    title = "Several frames"
+    detail = "The file holds more than one image; send a single one."
 
 
 class TooManyPixels(ImageRefused):
-    """The header announces more pixels than the service decodes."""
+    code = "too_many_pixels"
+    title = "Too many pixels"
+    detail = "The image has more pixels than are decoded; send a smaller one."
 
 
 class WrongSize(ImageRefused):
-    """The model takes images of its own size only."""
+    code = "wrong_size"
+    title = "Wrong size"
+    detail = "The model takes images of its own size only; its card gives it."
 
 
 class QueryRefused(ServeError):
@@ -172,43 +154,116 @@ class QueryRefused(ServeError):
 
 
 class BadEpsilon(QueryRefused):
-    """Epsilon is no decimal number in [0, 1]."""
-
-
-class BadPriority(QueryRefused):
-    """The priority is not one the service has."""
+    code = "bad_epsilon"
+    title = "Bad epsilon"
+    detail = "Give epsilon as one plain decimal in [0, 1], such as 0.3."
 
 
 class BadFilter(QueryRefused):
-    """A list of certificates is asked for by something that is no filter."""
+    code = "bad_filter"
+    title = "Bad filter"
+    detail = (
+        "The filters are model, verdict, since (a time such as 2026-01-31T12:00:00Z), limit (1 to 1000) and "
+        "cursor (as the page before gave it), each at most once."
+    )
 
 
-class BadSigned(QueryRefused):
-    """Whether a signature is asked for is neither true nor false."""
+class BadPriority(QueryRefused):
+    code = "bad_priority"
+    title = "Bad priority"
+    detail = "Give X-Priority as monitor or bulk, or leave it out."
 
 
 class BadRadius(QueryRefused):
-    """Whether the certified radius is asked for is neither true nor false."""
+    code = "bad_radius"
+    title = "Bad radius"
+    detail = "Give radius as true or false."
+
+
+class BadSigned(QueryRefused):
+    code = "bad_signed"
+    title = "Bad signed"
+    detail = "Give signed as true or false."
 
 
 class BadTimeout(QueryRefused):
-    """The time that a request may take is no positive whole number of milliseconds."""
+    code = "bad_timeout"
+    title = "Bad timeout"
+    detail = "Give the time that the request may take as a positive whole number of milliseconds."
 
 
 class CrownUnavailable(QueryRefused):
-    """The model has no linear bounds."""
+    code = "crown_unavailable"
+    title = "CROWN unavailable"
+    detail = "This model has no linear bounds, as its card says; use ibp, or auto, which takes what there is."
 
 
 class MethodNotOffered(QueryRefused):
-    """The bound method is not one the service has."""
+    code = "method_not_offered"
+    title = "Method not offered"
+    detail = "The bound methods are ibp, crown and auto."
 
 
 class RepeatedParameter(QueryRefused):
-    """A parameter is given twice: which one is meant is unknown."""
+    code = "repeated_parameter"
+    title = "Repeated parameter"
+    detail = "Give every query parameter at most once."
 
 
 class UnknownParameter(QueryRefused):
-    """A parameter that is not known, perhaps a misspelling."""
+    code = "unknown_parameter"
+    title = "Unknown parameter"
+    detail = "The query parameters are epsilon, method, radius and signed."
+
+
+class IdempotencyRefused(ServeError):
+    """The request cannot be answered once and for all."""
+
+
+class BadIdempotencyKey(IdempotencyRefused):
+    code = "bad_idempotency_key"
+    title = "Bad idempotency key"
+    detail = "Give Idempotency-Key once, as 1 to 255 printable ASCII characters."
+
+
+class IdempotencyMismatch(IdempotencyRefused):
+    code = "idempotency_mismatch"
+    title = "Idempotency mismatch"
+    detail = "This Idempotency-Key was used for another request; use a new key for a new request."
+
+
+class IdempotencyUnavailable(IdempotencyRefused):
+    code = "idempotency_unavailable"
+    title = "Idempotency unavailable"
+    detail = "Answers are kept in the ledger, which this service does not keep; leave Idempotency-Key away."
+
+
+class LedgerFault(ServeError):
+    """The ledger does not give or take what is asked."""
+
+
+class LedgerDisabled(LedgerFault):
+    code = "ledger_disabled"
+    title = "Ledger disabled"
+    detail = "This service keeps no ledger; its setting is ledger_url."
+
+
+class LedgerUnavailable(LedgerFault):
+    code = "ledger_unavailable"
+    title = "Ledger unavailable"
+    detail = "The answer could not be recorded, so it is not given; try again after Retry-After."
+
+
+class NoCheckpoint(LedgerFault):
+    code = "no_checkpoint"
+    title = "No checkpoint"
+    detail = "The ledger has no signed checkpoint: there is no signing key, or too little was recorded yet."
+
+
+class UnknownCertificate(LedgerFault):
+    code = "unknown_certificate"
+    title = "Unknown certificate"
+    detail = "The ledger has no certificate of this id: none was recorded, or it was pruned."
 
 
 class ProtocolRefused(ServeError):
@@ -217,59 +272,33 @@ class ProtocolRefused(ServeError):
 
 
 class AdminDisabled(ProtocolRefused):
-    """Models may not be loaded and unloaded over the network."""
+    code = "admin_disabled"
+    title = "Administration disabled"
+    detail = "Models may not be loaded or unloaded here; the setting model_admin=true allows it."
 
 
 class BadInference(ProtocolRefused):
-    """An infer request that does not say what its images are."""
+    code = "bad_inference"
+    title = "Bad inference request"
+    detail = "The inference request breaks the protocol; see the message."
 
 
 class EncodingRefused(ProtocolRefused):
-    """The body is compressed in a way that is not read."""
+    code = "encoding_refused"
+    title = "Content-Encoding refused"
+    detail = "Send the body as it is, or as one gzip or deflate."
 
 
 class NotSupported(ProtocolRefused):
-    """An extension of the protocol that this service does not have."""
-
-
-class IdempotencyRefused(ServeError):
-    """The request cannot be answered once and for all."""
-
-
-class BadIdempotencyKey(IdempotencyRefused):
-    """The key is empty, too long, or not of printable characters."""
-
-
-class IdempotencyMismatch(IdempotencyRefused):
-    """The key was used for another request."""
-
-
-class IdempotencyUnavailable(IdempotencyRefused):
-    """Answers are kept in the ledger, and there is none."""
-
-
-class LedgerFault(ServeError):
-    """The ledger does not give or take what is asked."""
-
-
-class LedgerDisabled(LedgerFault):
-    """The service keeps no ledger."""
-
-
-class LedgerUnavailable(LedgerFault):
-    """The ledger could not be written or read."""
-
-
-class NoCheckpoint(LedgerFault):
-    """No signed checkpoint of the ledger was made yet."""
-
-
-class UnknownCertificate(LedgerFault):
-    """No certificate of this id is in the ledger."""
+    code = "not_supported"
+    title = "Not supported"
+    detail = "This extension of the Open Inference Protocol is not supported."
 
 
 class SigningDisabled(ServeError):
-    """The service has no key to sign with."""
+    code = "signing_disabled"
+    title = "Signing disabled"
+    detail = "This service has no signing key; ask for application/json, without signed=true."
 
 
 class ModelUnavailable(ServeError):
@@ -277,23 +306,33 @@ class ModelUnavailable(ServeError):
 
 
 class NotEverywhere(ModelUnavailable):
-    """Not every process of the service confirmed that it loaded or unloaded the model."""
+    code = "not_everywhere"
+    title = "Not everywhere"
+    detail = "Not every process of the service confirmed the change of its models; ask again."
 
 
 class NotReady(ModelUnavailable):
-    """The service as a whole should get no traffic."""
+    code = "not_ready"
+    title = "Not ready"
+    detail = "No model serves, or one broke its guarantee; see GET /v1/models."
 
 
 class UnknownModel(ModelUnavailable):
-    """No model of this name and version is served."""
+    code = "unknown_model"
+    title = "Unknown model"
+    detail = "No such model and version is served; GET /v1/models lists them."
 
 
 class UnsoundModel(ModelUnavailable):
-    """The model broke its guarantee earlier and is out of service until it is loaded again."""
+    code = "model_unsound"
+    title = "Model out of service"
+    detail = "The model broke its guarantee and waits for being loaded again."
 
 
 class CallerGone(ServeError):
-    """The caller hung up before the answer: nobody reads it, but the log and the metrics do."""
+    code = "caller_gone"
+    title = "Caller gone"
+    detail = "The caller hung up before the answer; only metrics and logs see this."
 
 
 class Overload(ServeError):
@@ -301,7 +340,9 @@ class Overload(ServeError):
 
 
 class DeadlineExceeded(Overload):
-    """The answer would come after the caller's deadline."""
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"
+    detail = "The answer was not ready within the time a request may take."
 
 
 class RetryLater(Overload):
@@ -313,27 +354,39 @@ class RetryLater(Overload):
 
 
 class BodiesFull(RetryLater):
-    """The bodies of all requests together take as much memory as they may."""
+    code = "bodies_full"
+    title = "Too much at once"
+    detail = "The bodies under way fill the memory for them; see Retry-After."
 
 
 class KeyBusy(RetryLater):
-    """The key has as many requests under way as it may."""
+    code = "key_busy"
+    title = "Key busy"
+    detail = "This key has as many requests under way as it may; see Retry-After."
 
 
 class QueueFull(RetryLater):
-    """The queue is full."""
+    code = "queue_full"
+    title = "Queue full"
+    detail = "Too much is waiting; try again after Retry-After."
 
 
 class RateLimited(RetryLater):
-    """The key has asked more often than it may."""
+    code = "rate_limited"
+    title = "Rate limited"
+    detail = "This key asks more often than it may; see Retry-After."
 
 
 class TooManyConnections(RetryLater):
-    """As many connections as there may be are all busy."""
+    code = "too_many_connections"
+    title = "Too many connections"
+    detail = "Every connection is busy; see Retry-After."
 
 
 class ShuttingDown(Overload):
-    """The service finishes what it has and takes nothing new."""
+    code = "shutting_down"
+    title = "Shutting down"
+    detail = "The service finishes what it has; try again in a moment."
 
 
 class EngineFault(ServeError):
@@ -341,8 +394,20 @@ class EngineFault(ServeError):
 
 
 class EngineFailed(EngineFault):
-    """The engine raised, or did not answer for every image."""
+    code = "engine_failed"
+    title = "Engine failed"
+    detail = "The bound engine could not answer for this image; it has been logged."
 
 
 class EngineUnsound(EngineFault):
-    """The engine contradicts itself: a bound on the wrong side of the confidence."""
+    code = "engine_unsound"
+    title = "Engine unsound"
+    detail = "The engine contradicted itself, so there is no certificate; the model is taken out of service."
+
+
+def family(cls: type[ServeError] = ServeError, depth: int = 0) -> Iterator[tuple[int, type[ServeError]]]:
+    """The class and all below it that are defined here, each with its depth, as they are written."""
+    yield depth, cls
+    for child in cls.__subclasses__():
+        if child.__module__ == __name__:
+            yield from family(child, depth + 1)
