@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from goodcert.bounds.fusion import FACTORS, factors_of, rounded, underflow
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.norm import norm_statistics
@@ -17,7 +18,6 @@ from goodcert.bounds.rule import (
     Constants,
     Transform,
     constant_of,
-    number,
     optional,
     pad_order,
     padded,
@@ -33,15 +33,18 @@ Apply = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def affine(
-    apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding, *, halve: bool = False
-) -> Transform:
+    apply: Apply, weight: Tensor, bias: Tensor, terms: int, rounding: Rounding, *, halve: bool = False,
+    size: Tensor | None = None,
+) -> Transform:  # fmt: skip
     """m = W mu + b and R = V rho + beta of rounding.py's theorem.
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
     terms: the most roundings on a path, the number of products per output and one at least. halve: take W / 2
-    times l + h in place of W mu, which is the same and saves a pass over the data.
+    times l + h in place of W mu, which is the same and saves a pass over the data. size: what stands for |b| in the
+    margin, shaped like the bias; |b| itself where it is None.
     """
-    reach_weight, reach_bias = rounding.stretch(weight, terms), rounding.bias_radius(bias, terms)
+    reach_bias = rounding.bias_radius(bias if size is None else size, terms)
+    reach_weight = rounding.stretch(weight, terms)
     half = weight * 0.5 if halve and _halves_exactly(weight, rounding) else None
 
     def transform(x: Interval) -> Interval:
@@ -68,7 +71,13 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
     require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
     apply = convolution(node.attributes, weight.ndim - 2, faithful=rounding.unit > 0)
-    return affine(apply, weight, bias, prod(weight.shape[1:]) + 1, rounding, halve=True)
+    terms = prod(weight.shape[1:]) + 1 + node.roundings
+    return affine(apply, weight, bias, terms, rounding, halve=True, size=size_of(node, bias))
+
+
+def size_of(node: Node, bias: Tensor) -> Tensor | None:
+    """Where the bias is: a graph moves between devices, a node does not."""
+    return None if node.size is None else node.size.to(bias.device)
 
 
 def convolution(attributes: Mapping[str, Any], dims: int, *, faithful: bool = True) -> Apply:
@@ -140,7 +149,9 @@ def conv_transpose(node: Node, inputs: Constants, rounding: Rounding) -> Transfo
     require(node, 1 <= dims <= 3, "one to three dimensions")
     bias = weight.new_zeros(weight.shape[1] * groups) if bias is None else bias
     fan_in = weight.shape[0] // groups * prod(weight.shape[2:])
-    return affine(transposed_convolution(node.attributes, dims), weight, bias, fan_in + 1, rounding)
+    terms = fan_in + 1 + node.roundings
+    return affine(transposed_convolution(node.attributes, dims), weight, bias, terms, rounding,
+                  size=size_of(node, bias))  # fmt: skip
 
 
 def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
@@ -178,28 +189,24 @@ def crops(attributes: Mapping[str, Any], whole: list[int], sizes: list[int]) -> 
 
 
 def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """alpha and beta cost three roundings on a path: our alpha W or beta b, the deployed product by alpha, and
-    that by beta."""
     weight, bias = constant_of(node, inputs[1]), optional(node, inputs, 2)
-    alpha, beta = number(node, "alpha", 1.0), number(node, "beta", 1.0)
+    alpha, beta = factors_of(node)
     weight = _scaled(node, weight if node.attributes.get("transB", 0) else weight.T, alpha)
     bias = weight.new_zeros(1) if bias is None else _scaled(node, bias, beta)
-    outputs, terms = weight.shape[0], weight.shape[1] + (1 if alpha == beta == 1 else 4)
+    outputs, terms = weight.shape[0], weight.shape[1] + 1 + node.roundings
     if bias.ndim < 2 or bias.shape[0] == 1:
         bias = bias.reshape(-1)
         require(node, len(bias) in (1, outputs), f"a bias of 1 or {outputs} numbers for every row")
         bias = bias.expand(outputs)
+    size = size_of(node, bias)
+    if (alpha, beta) != (1, 1):
+        size, terms = bias.double().abs() + underflow(bias.new_tensor(alpha).double()), terms + FACTORS
     apply = dense_by_column if node.attributes.get("transA", 0) else dense
-    return affine(apply, weight, bias, terms, rounding)
+    return affine(apply, weight, bias, terms, rounding, size=size)
 
 
 def _scaled(node: Node, value: Tensor, factor: float) -> Tensor:
-    if factor == 1:
-        return value
-    scaled = value.double() * factor
-    normal = (scaled.abs() >= 2.0**-126) & (scaled.abs() <= 2.0**100)
-    require(node, bool((normal | (value == 0)).all()), "alpha and beta under which no weight under- or overflows")
-    return scaled.float()
+    return value if factor == 1 else rounded(node, value.double() * factor)
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -218,12 +225,13 @@ def matmul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     left, right = inputs
     if left is not None:
         zero = left.new_zeros(1)
-        return affine(lambda x, w, b: _plus(torch.matmul(w, x), b), left, zero, left.shape[-1] + 1, rounding)
+        terms = left.shape[-1] + 1 + node.roundings
+        return affine(lambda x, w, b: _plus(torch.matmul(w, x), b), left, zero, terms, rounding)
     weight = constant_of(node, right)
+    terms = weight.shape[-2 if weight.ndim > 1 else 0] + 1 + node.roundings
     if weight.ndim == 2:
-        return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), weight.shape[0] + 1, rounding)
-    fan_in = weight.shape[-2] if weight.ndim > 1 else weight.shape[0]
-    return affine(lambda x, w, b: _plus(torch.matmul(x, w), b), weight, weight.new_zeros(1), fan_in + 1, rounding)
+        return affine(F.linear, weight.T, weight.new_zeros(weight.shape[1]), terms, rounding)
+    return affine(lambda x, w, b: _plus(torch.matmul(x, w), b), weight, weight.new_zeros(1), terms, rounding)
 
 
 def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
@@ -237,7 +245,7 @@ def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
     arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""
     statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
-    terms = 10
+    terms = 10 + node.roundings
     scale, shift = statistics.scale.float(), statistics.shift.float()
     reach_scale = rounding.stretch(scale, terms)
     margin = rounding.bias_radius(statistics.magnitude.float(), terms)

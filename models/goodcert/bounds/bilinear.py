@@ -24,7 +24,7 @@ from goodcert.bounds.rule import Constants, Transform, number, require, varying
 def matmul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     if len(varying(node, inputs)) == 1:
         return affine.matmul(node, inputs, rounding)
-    return lambda x, y: _rounded(*_product(x, y), _terms(x), rounding)
+    return lambda x, y: _rounded(*_product(x, y), _terms(x) + node.roundings, rounding)
 
 
 def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
@@ -42,7 +42,7 @@ def gemm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
         centre, radius, size = _product(x, y)
         for mu, reach in map(_centred, biases):
             centre, radius, size = centre + mu, radius + reach, size + (mu.abs() + reach)
-        return _rounded(centre, radius, size, _terms(x), rounding)
+        return _rounded(centre, radius, size, _terms(x) + node.roundings, rounding)
 
     return transform
 

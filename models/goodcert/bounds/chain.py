@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import explicit_pads
+from goodcert.bounds.affine import explicit_pads, size_of
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
@@ -59,10 +59,10 @@ class Affine(Protocol):
 class Dense:
     """weight (outputs, inputs), bias (outputs,)."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, size: Tensor, roundings: int = 0) -> None:
         self._weight, self._absolute = weight, weight.abs()
-        self.bias, self.size = bias, bias.abs()
-        self.terms = weight.shape[1] + 1
+        self.bias, self.size = bias, size
+        self.terms = weight.shape[1] + 1 + roundings
         self.cost, self.width = weight.numel(), sum(weight.shape)
 
     def apply(self, x: Tensor) -> Tensor:
@@ -150,14 +150,13 @@ class Window:
 class Convolution:
     """weight (outputs, C, kh, kw), bias (outputs,), on the images of `window`."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, window: Window) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, size: Tensor, window: Window, roundings: int = 0) -> None:
         self._weight, self._window = weight, window
         self._matrix = weight.flatten(1)
         self._absolute = self._matrix.abs()
         places = prod(window.places)
-        self.bias = bias.repeat_interleave(places)
-        self.size = self.bias.abs()
-        self.terms = self._matrix.shape[1] + 1
+        self.bias, self.size = bias.repeat_interleave(places), size.repeat_interleave(places)
+        self.terms = self._matrix.shape[1] + 1 + roundings
         self.cost, self.width = weight.numel() * places, self._matrix.shape[1] * places + len(self.bias)
 
     def apply(self, x: Tensor) -> Tensor:
@@ -260,7 +259,8 @@ def _convolution(node: Node, inputs: list[Tensor | None], image: Shape) -> Convo
     begin, end = explicit_pads(node.attributes, weight.shape[2:], image[1:])
     strides, dilations = (tuple(node.attributes.get(name, [1, 1])) for name in ("strides", "dilations"))
     window = Window(image, tuple(weight.shape[2:]), strides, dilations, tuple(begin), tuple(end))
-    return Convolution(weight, _bias(node, inputs, len(weight), weight), window)
+    bias = _bias(node, inputs, len(weight), weight)
+    return Convolution(weight, bias, _size(node, bias), window, node.roundings)
 
 
 def _dense(node: Node, inputs: list[Tensor | None], before: Shape) -> Dense:
@@ -268,7 +268,8 @@ def _dense(node: Node, inputs: list[Tensor | None], before: Shape) -> Dense:
     weight = constant_of(node, inputs[1]).double()
     require(node, weight.ndim == 2, "a matrix of weights on the right")
     weight = weight if node.attributes.get("transB", 0) else weight.T.contiguous()
-    return Dense(weight, _bias(node, inputs, len(weight), weight))
+    bias = _bias(node, inputs, len(weight), weight)
+    return Dense(weight, bias, _size(node, bias), node.roundings)
 
 
 def _bias(node: Node, inputs: list[Tensor | None], outputs: int, like: Tensor) -> Tensor:
@@ -279,12 +280,17 @@ def _bias(node: Node, inputs: list[Tensor | None], outputs: int, like: Tensor) -
     return bias.expand(outputs)
 
 
+def _size(node: Node, bias: Tensor) -> Tensor:
+    size = size_of(node, bias)
+    return bias.abs() if size is None else size
+
+
 def _norm(node: Node, inputs: list[Tensor | None], before: Shape) -> Diagonal:
     """At most 8 roundings on a path (rounding.py)."""
     scale, shift, size = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
     places = prod(before[1:])
     scale, shift, size = (x.repeat_interleave(places) for x in (scale, shift, size))
-    return Diagonal(scale, shift, size, terms=10)
+    return Diagonal(scale, shift, size, terms=10 + node.roundings)
 
 
 def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: Shape) -> Diagonal:
@@ -299,4 +305,4 @@ def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: 
         "Add": (one, c), "Sub": (one, -c) if first else (-one, c), "Mul": (c, zero), "Div": (1 / c, zero),
     }[node.op]  # fmt: skip
     require(node, bool(scale.isfinite().all()), "a divisor that is not 0")
-    return Diagonal(scale, shift, shift.abs(), terms=2)
+    return Diagonal(scale, shift, shift.abs(), terms=2 + node.roundings)

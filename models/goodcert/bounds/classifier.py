@@ -28,7 +28,8 @@ class MarginModule(nn.Module):
             return
         body, weight, bias = split(graph)
         self._program = prepare(body.in_dtype(dtype), rounding)
-        self._differences = LogitDifferences(weight.double(), bias.double(), rounding)
+        size, roundings = _margin(graph)
+        self._differences = LogitDifferences(weight.double(), bias.double(), rounding, size, roundings)
 
     def forward(self, lower: Tensor, upper: Tensor) -> Tensor:
         (x,) = self._program(Nonnegative(lower, upper))
@@ -51,6 +52,15 @@ def split(graph: Graph) -> tuple[Graph, Tensor, Tensor]:
     bias = graph.constants[last.inputs[2]].reshape(-1) if named else weight.new_zeros(1)
     body = replace(graph, outputs=(last.inputs[0],)).pruned()
     return body, weight, bias.expand(weight.shape[0])
+
+
+def _margin(graph: Graph) -> tuple[Tensor | None, int]:
+    """`size` and `roundings` of the last layer that `split` gives."""
+    graph = peel_softmax(graph)
+    last = graph.nodes[-1] if graph.nodes else None
+    if last is None or not _is_dense(graph, last):
+        return None, 0
+    return None if last.size is None else last.size.to(graph.device), last.roundings
 
 
 def _is_dense(graph: Graph, node: Node) -> bool:

@@ -37,9 +37,15 @@ _CHUNK = 2**22
 
 
 class LogitDifferences:
-    """Eq. 5 for one last layer: weight (K, F), bias (K,). Call it with the interval of the features (N, F)."""
+    """Eq. 5 for one last layer: weight (K, F), bias (K,). Call it with the interval of the features (N, F).
 
-    def __init__(self, weight: Tensor, bias: Tensor, rounding: Rounding) -> None:
+    size: (K,), what stands for |b| in the margin, where the bias was folded from several parts. roundings: how many
+    more lie on a path than the layer has by itself (fusion.py).
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, rounding: Rounding, size: Tensor | None = None, roundings: int = 0
+    ) -> None:
         classes, features = weight.shape
         if not 2 <= classes <= MAX_CLASSES:
             raise ValueError(f"got {classes} classes, expected 2 to {MAX_CLASSES}")
@@ -51,7 +57,8 @@ class LogitDifferences:
         self._chunks = list(chunks)
         # One chunk is worth keeping; more are made anew each time, to bound the memory.
         self._kept = self._differences(self._chunks[0]) if len(self._chunks) == 1 else None
-        self._strays = self._stray(rounding) if rounding.unit else None
+        terms = features + 1 + roundings
+        self._strays = self._stray(rounding, terms, bias if size is None else size) if rounding.unit else None
 
     def __call__(self, x: Interval) -> Tensor:
         """(N, K, K): entry (k, l) bounds f_k - f_l from above; the diagonal is exactly 0."""
@@ -72,11 +79,11 @@ class LogitDifferences:
         rows = (self._weight[first] - self._weight[second]) * 0.5
         return rows, rows.abs(), self._bias[first] - self._bias[second]
 
-    def _stray(self, rounding: Rounding) -> tuple[Tensor, Tensor]:
+    def _stray(self, rounding: Rounding, terms: int, size: Tensor) -> tuple[Tensor, Tensor]:
         """How far the deployed logits can stray from real arithmetic, as a linear map of the largest |x|: where
         the pairs are few, for both of each pair together; else for each logit."""
-        gamma = float32_above(rounding.gamma(self._weight.shape[1] + 1) * (1 + 2**-20))
-        weight, bias = self._weight.abs() * gamma, self._bias.abs() * gamma + rounding.tiny
+        gamma = float32_above(rounding.gamma(terms) * (1 + 2**-20))
+        weight, bias = self._weight.abs() * gamma, size.abs() * gamma + rounding.tiny
         return (self._in_pairs(weight.T).T, self._in_pairs(bias)) if self._kept else (weight, bias)
 
     def _in_pairs(self, values: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ def add(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
     def transform(*boxes: Interval) -> Interval:
         x, y = gather(*boxes)
-        return rounding.widen(x.lower + y.lower, x.upper + y.upper)
+        return _of_two(node, x.lower + y.lower, x.upper + y.upper, x, y, rounding)
 
     return transform
 
@@ -40,16 +40,25 @@ def sub(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
     def transform(*boxes: Interval) -> Interval:
         x, y = gather(*boxes)
-        return rounding.widen(x.lower - y.upper, x.upper - y.lower)
+        return _of_two(node, x.lower - y.upper, x.upper - y.lower, x, y, rounding)
 
     return transform
+
+
+def _of_two(node: Node, lower: Tensor, upper: Tensor, x: Interval, y: Interval, rounding: Rounding) -> Interval:
+    """One rounding of the result; or, where an operand may be drawn into the sum of the layer that makes the other,
+    as many as that has, of both operands."""
+    if not node.roundings:
+        return rounding.widen(lower, upper)
+    return rounding.spread(lower, upper, x.magnitude + y.magnitude, node.roundings + 3)
 
 
 def mul(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """A product is linear in each factor, so its extremes are at ends. A square is a parabola."""
     constant = next((value for value in inputs if value is not None), None)
     if constant is not None:
-        return lambda x: rounding.widen(*_ends(x.lower * constant, x.upper * constant))
+        operations = 1 + node.roundings
+        return lambda x: rounding.widen(*_ends(x.lower * constant, x.upper * constant), operations)
     if node.inputs[0] == node.inputs[1]:
         return lambda x, _: square(x, rounding)
     return lambda x, y: rounding.widen(*_ends(*(a * b for a, b in product(x, y))))
@@ -67,7 +76,7 @@ def div(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     def transform(*boxes: Interval) -> Interval:
         x, y = gather(*boxes)
         lower, upper = _ends(*(a / b for a, b in product(x, y)))
-        return undefined_where((y.lower <= 0) & (y.upper >= 0), rounding.widen(lower, upper))
+        return undefined_where((y.lower <= 0) & (y.upper >= 0), rounding.widen(lower, upper, 1 + node.roundings))
 
     return transform
 
@@ -83,15 +92,15 @@ def undefined_where(nowhere: Tensor, x: Interval) -> Interval:
 
 
 def total(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    return _sum(inputs, rounding, 1)
+    return _sum(inputs, rounding, 1, node.roundings)
 
 
 def average(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    return _sum(inputs, rounding, len(inputs))
+    return _sum(inputs, rounding, len(inputs), node.roundings)
 
 
-def _sum(inputs: Constants, rounding: Rounding, divisor: int) -> Transform:
-    gather, terms = operands(inputs), len(inputs) + 3
+def _sum(inputs: Constants, rounding: Rounding, divisor: int, roundings: int) -> Transform:
+    gather, terms = operands(inputs), len(inputs) + 3 + roundings
 
     def transform(*boxes: Interval) -> Interval:
         values = gather(*boxes)

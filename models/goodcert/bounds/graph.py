@@ -13,13 +13,20 @@ CPU = torch.device("cpu")
 @dataclass(frozen=True)
 class Node:
     """One operator. inputs: names, "" for an optional one left out. output: the one name it defines (a Split with
-    several is a node for each of them)."""
+    several is a node for each of them).
+
+    roundings: how many more roundings may lie on a path through the node than its operator has by itself, for what
+    a pass folded into it and for what a runtime may fuse it with. size: float64 (outputs,), what stands for |b| in
+    the margin of an affine node whose bias was folded from several parts; None where |b| is right.
+    """
 
     op: str
     inputs: tuple[str, ...]
     output: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    roundings: int = 0
+    size: Tensor | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

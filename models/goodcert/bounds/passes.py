@@ -1,28 +1,29 @@
 """From the graph as written to the graph that runs: constants and batch norms folded, no-ops dropped.
 
-Each pass takes a graph and returns one. The result is what both ONNX Runtime and the bound engine are given,
-so whatever a fold rounds is rounded once for both, and the bound is about the numbers that are served.
+Each pass takes a graph and returns one. The result is what both ONNX Runtime and the bound engine are given. What
+a fold rounds anew is counted in the nodes, so that the bounds enclose what the file says as it was written, too.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil, inf
 
 import torch
 from torch import Tensor
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.fusion import LAYERS, Shapes, count_fusions, fold_batch_norm, merge_bias, scale_gemm
 from goodcert.bounds.graph import Graph, Node
-from goodcert.bounds.norm import norm_statistics
 
 
-def normalise(graph: Graph, *, fold_weights: bool) -> Graph:
+def normalise(graph: Graph, shapes: Shapes, *, fold_weights: bool) -> Graph:
     """All passes, in order. Without `fold_weights` those are left out that round weights anew: the graph
-    then computes what the file says, layer by layer."""
+    then computes what the file says, layer by layer. shapes: of its values, as far as they are known."""
     for apply in (fold_constants, drop_no_ops, plain_padding):
         graph = apply(graph)
     for apply in (scale_gemm, merge_bias, fold_batch_norm) if fold_weights else ():
         graph = apply(graph)
-    return graph.pruned()
+    return count_fusions(graph.pruned(), shapes)
 
 
 def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> Graph:
@@ -43,19 +44,67 @@ def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Evaluate float arithmetic all of whose operands are constants, one correctly rounded operation each, as
-    any runtime does, and what moves its results. Everything else was computed before (folding.py)."""
-    constants, nodes = dict(graph.constants), []
+    """Evaluate float arithmetic all of whose operands are constants, one correctly rounded operation each, as any
+    runtime does, and what moves its results. Everything else was computed before (folding.py).
+
+    What float32 makes of it is what the file's weights are; how far that is from real arithmetic is measured, in
+    units in the last place, and counted in the nodes that read it. Where such a node cannot count, or where the
+    difference is not relative, the arithmetic stays a node, and is bounded like any other.
+    """
+    constants, exact, nodes = dict(graph.constants), dict[str, Tensor](), []
     for node in graph.nodes:
         evaluate = _ARITHMETIC.get(node.op)
         if evaluate is None or any(name not in constants for name in node.inputs):
-            nodes.append(node)
+            nodes.append(_counted(node, constants, exact))
             continue
-        try:
-            constants[node.output] = evaluate(node, *(constants[name] for name in node.inputs))
-        except RuntimeError as error:
-            raise Unsupported(f"node {node.name!r} ({node.op}): cannot be computed: {error}") from error
+        real = _evaluated(node, evaluate, [exact.get(name, constants[name]) for name in node.inputs], real=True)
+        value = _evaluated(node, evaluate, [constants[name] for name in node.inputs])
+        if not bool(torch.isfinite(value).all()):
+            raise Unsupported(f"node {node.name!r} ({node.op}): makes NaN or infinity of constants")
+        if _units(value, real) <= (MOST_UNITS if _can_count(graph, node.output) else 0):
+            constants[node.output], exact[node.output] = value, real
+        else:
+            nodes.append(_counted(node, constants, exact))
     return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+MOST_UNITS = 2**10
+"""By how many units a computed constant may differ from real arithmetic."""
+
+_COUNTING = frozenset({*LAYERS, "Add", "Div", "Mul", "Sub"})
+
+
+def _can_count(graph: Graph, name: str) -> bool:
+    """Whether all that reads a constant counts roundings, directly or behind more arithmetic of constants."""
+    readers = [node for node in graph.nodes if name in node.inputs]
+    moves = ("Identity", "Neg", "Transpose")
+    return all(n.op in _COUNTING or (n.op in moves and _can_count(graph, n.output)) for n in readers)
+
+
+def _evaluated(
+    node: Node, evaluate: Callable[..., Tensor], operands: list[Tensor], *, real: bool = False
+) -> Tensor:
+    try:
+        return evaluate(node, *(x.double() if real and x.is_floating_point() else x for x in operands))
+    except RuntimeError as error:
+        raise Unsupported(f"node {node.name!r} ({node.op}): cannot be computed: {error}") from error
+
+
+def _units(value: Tensor, real: Tensor) -> float:
+    """The largest difference in units u |value|; infinite where it is not relative."""
+    if not value.is_floating_point():
+        return 0.0
+    off = (real - value.double()).abs()
+    relative = (value.abs() >= 2.0**-126) | (off == 0)
+    if not bool(relative.all()):
+        return inf
+    return float((off / value.double().abs().clamp(min=2.0**-126)).max()) * 2.0**24 if value.numel() else 0.0
+
+
+def _counted(node: Node, constants: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> Node:
+    """Twice: for the deployed sum, and for the weight that our radius is made of."""
+    units = sum(ceil(_units(constants[name], exact[name])) for name in node.inputs if name in exact)
+    return replace(node, roundings=node.roundings + 2 * units) if units else node
 
 
 _ARITHMETIC: Mapping[str, Callable[..., Tensor]] = {
@@ -122,78 +171,3 @@ def plain_padding(graph: Graph) -> Graph:
 
 
 _PADDINGS = ("NOTSET", "SAME_LOWER", "SAME_UPPER", "VALID")
-
-
-# --- affine layers ------------------------------------------------------------------------------------
-
-
-def scale_gemm(graph: Graph) -> Graph:
-    """Gemm with alpha and beta at their defaults: the factors go into the weights, once."""
-    for node in [node for node in graph.nodes if node.op == "Gemm"]:
-        graph = _scaled(graph, node)
-    return graph
-
-
-def _scaled(graph: Graph, node: Node) -> Graph:
-    rest, inputs, constants = dict(node.attributes), list(node.inputs), dict(graph.constants)
-    if any(name and name not in constants for name in inputs[1:]):
-        return graph  # factors of what varies stay where they are
-    if rest.pop("transA", 0):
-        raise Unsupported(f"node {node.name!r} (Gemm): transA, expected the images in rows")
-    for position, attribute in ((1, "alpha"), (2, "beta")):
-        factor = rest.pop(attribute, 1.0)
-        if factor == 1 or inputs[position : position + 1] in ([], [""]):
-            continue
-        name = graph.fresh(f"{node.output}/scaled{position}")
-        constants[name] = (constants[inputs[position]].double() * factor).float()
-        inputs[position] = name
-    plain = replace(node, inputs=tuple(inputs), attributes=rest)
-    return replace(graph, nodes=tuple(plain if n is node else n for n in graph.nodes), constants=constants)
-
-
-def merge_bias(graph: Graph) -> Graph:
-    """MatMul, then Add of one constant per column, is Gemm: the same sums in another order."""
-    for add in [node for node in graph.nodes if node.op == "Add"]:
-        for product, bias in (add.inputs, add.inputs[::-1]):
-            node = graph.producer(product)
-            if node and node.op == "MatMul" and _is_bias(graph, node, bias) and graph.users(product) == 1:
-                merged = Node("Gemm", (*node.inputs, bias), add.output, {}, node.name)
-                nodes = tuple(merged if n is add else n for n in graph.nodes if n is not node)
-                graph = replace(graph, nodes=nodes)
-    return graph
-
-
-def _is_bias(graph: Graph, matmul: Node, name: str) -> bool:
-    """Gemm takes matrices only, so the images must be known to come as rows of one."""
-    weight, bias = graph.constants.get(matmul.inputs[1]), graph.constants.get(name)
-    if weight is None or bias is None or graph.ranks.get(matmul.inputs[0]) != 2:
-        return False
-    return weight.ndim == 2 and bias.shape == weight.shape[1:]
-
-
-# --- batch normalization ------------------------------------------------------------------------------
-
-
-def fold_batch_norm(graph: Graph) -> Graph:
-    """Into the layer before, where only the norm reads it; elsewhere it stays and is bounded by its rule."""
-    for node in [node for node in graph.nodes if node.op == "BatchNormalization"]:
-        before = graph.producer(node.inputs[0])
-        if before and before.op in ("Conv", "Gemm") and graph.users(node.inputs[0]) == 1:
-            graph = _into_layer(graph, before, node)
-    return graph
-
-
-def _into_layer(graph: Graph, layer: Node, norm: Node) -> Graph:
-    if any(name not in graph.constants for name in (*norm.inputs[1:], *filter(None, layer.inputs[1:]))):
-        return graph  # refused by their rules
-    statistics = norm_statistics(norm, [graph.constants[name] for name in norm.inputs[1:]])
-    weight = graph.constants[layer.inputs[1]].double()
-    rows_first = layer.op == "Conv" or bool(layer.attributes.get("transB", 0))
-    scale = statistics.scale.reshape(-1, *[1] * (weight.ndim - 1)) if rows_first else statistics.scale
-    old = graph.constants[layer.inputs[2]].double() if len(layer.inputs) > 2 and layer.inputs[2] else 0.0
-    names = graph.fresh(f"{norm.output}/weight"), graph.fresh(f"{norm.output}/bias")
-    merged = replace(layer, inputs=(layer.inputs[0], *names), output=norm.output)
-    nodes = tuple(merged if n is norm else n for n in graph.nodes if n is not layer)
-    bias = old * statistics.scale + statistics.shift
-    constants = {names[0]: (weight * scale).float(), names[1]: bias.float()}
-    return replace(graph, nodes=nodes, constants={**graph.constants, **constants})

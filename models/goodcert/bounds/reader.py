@@ -40,7 +40,7 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     ranks = {name: len(sizes) for name, sizes in shapes.items()}
     outputs = tuple(output.name for output in folded.graph.output)
     graph = Graph(name, tuple(shape or stated), outputs, tuple(nodes), constants, ranks, opset)
-    return _checked(normalise(fixed_reshapes(graph, shapes), fold_weights=fold_weights))
+    return _checked(normalise(fixed_reshapes(graph, shapes), shapes, fold_weights=fold_weights))
 
 
 def _check_shape(given: Sequence[int], stated: Shape) -> None:
