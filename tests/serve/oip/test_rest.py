@@ -518,7 +518,7 @@ class TestAdministration:
             exposition=None,
             answers=Answers(lambda _: None),
             lifecycle=None,
-            callers=None,
+            disconnects=None,
             in_flight=BytesInFlight(1000),
             recorder=None,
             changes=repository or Shelf(),
