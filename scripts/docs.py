@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
+from goodcert.engine import assumptions
 from goodcert.serve.http import problems
 from goodcert.serve.settings import settings
 from goodcert.serve.telemetry import metrics
@@ -59,6 +60,13 @@ def pages() -> dict[str, str]:
             'under `/v2` it is `{"error": "..."}` with the same status.',
             f"{problems.table_markdown()}\n## The classes\n\nAs the service raises them. Those without a code are "
             f"families, which are caught and never raised.\n\n{problems.tree_markdown()}",
+        ),
+        "assumptions.md": page(
+            "Assumptions",
+            "What the proofs in the docstrings of the bounds assume of the world, which step needs it, and what "
+            "watches it: whenever a model is loaded, in the tests, or by a command. Paths are inside "
+            "`models/goodcert` and `service/goodcert`.",
+            assumptions.table_markdown(),
         ),
         "operators.md": page(
             "Operators",

@@ -34,7 +34,17 @@ def onnx_model(
         [numpy_helper.from_array(_array(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    for value in model.graph.output:  # the checker wants a shape; the reader ignores it
+    return _with_output_shapes(model)
+
+
+def _with_output_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The checker wants the outputs to have shapes: those that are inferred, or any."""
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+    except onnx.shape_inference.InferenceError:
+        inferred = model.graph.output
+    for value, known in zip(model.graph.output, inferred, strict=True):
+        value.CopyFrom(known)
         value.type.tensor_type.shape.SetInParent()
     return model
 

@@ -1,6 +1,7 @@
 """Where things live; which way imports point is in .importlinter, which scripts/check runs."""
 
 import ast
+import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -12,6 +13,8 @@ SOURCES = ("service", "models", "clients")
 
 # The client names what comes over the wire as the service does.
 MIRROR = "clients/goodcert/client/results.py"
+# All that a checker whom others shall believe may import besides itself.
+CHECKER_LIBRARIES = set(sys.stdlib_module_names) | {"numpy", "onnx"}
 
 
 def modules() -> list[tuple[str, Path]]:
@@ -36,6 +39,14 @@ def imported(path: Path) -> set[str]:
 def test_every_folder_of_modules_is_a_package_for_otherwise_the_import_linter_overlooks_it() -> None:
     folders = {path.parent for _, path in modules() if "migrations" not in path.parts}
     assert not [folder for folder in folders if not (folder / "__init__.py").exists()]
+
+
+def test_the_checker_shares_no_code_and_is_read_in_one_sitting() -> None:
+    paths = [path for name, path in modules() if name == "checker"]
+    for path in paths:
+        others = {module for module in imported(path) if not module.startswith("goodcert.checker")}
+        assert {module.split(".")[0] for module in others} <= CHECKER_LIBRARIES, path
+    assert 0 < sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths) < 400
 
 
 def test_no_module_lies_beside_the_packages_of_the_service() -> None:

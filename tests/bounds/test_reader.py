@@ -1,6 +1,8 @@
 """What is read, and what is refused by name."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -149,4 +151,100 @@ def test_second_output_that_is_used_is_refused() -> None:
     model = onnx_model([("MaxPool", ["x"], "y", {"kernel_shape": [2]})], {}, ["N", 1, 4])
     model.graph.node[0].output.append("indices")
     with pytest.raises(Unsupported, match=r"'node0' \(MaxPool\): 2 outputs"):
+        read_graph(model)
+
+
+# --- what tools may read differently ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        [("", 17), ("ai.onnx", 11)],
+        [("ai.onnx", 11), ("", 17)],
+        [("", 17), ("", 17)],
+        [("", 17), ("com.example", 1), ("com.example", 2)],
+    ],
+)
+def test_a_domain_that_is_imported_twice_is_refused(imports: list[tuple[str, int]]) -> None:
+    model = onnx_model(RELU, {}, ["N", 2])
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in imports)
+    with pytest.raises(Unsupported, match=r"imported in versions \[\d+, \d+\], expected one"):
+        read_graph(model)
+
+
+def _same_weight(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(model.graph.initializer[0])
+
+
+def _weight_that_a_node_makes(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["w"], name="other"))
+
+
+def _value_made_twice(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["y"], name="other"))
+
+
+def _input_that_a_node_makes(model: onnx.ModelProto) -> None:
+    model.graph.node.insert(0, helper.make_node("Relu", ["w"], ["x"], name="other"))
+
+
+@pytest.mark.parametrize(
+    "change", [_same_weight, _weight_that_a_node_makes, _value_made_twice, _input_that_a_node_makes]
+)
+def test_a_name_that_is_defined_twice_is_refused(change: Callable[[onnx.ModelProto], None]) -> None:
+    model = onnx_model(ADD, {"w": [1.0, 2.0]}, ["N", 2])
+    change(model)
+    with pytest.raises(Unsupported, match=r"twice|valid ONNX"):
+        read_graph(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(TensorProto.FLOAT, [3]), (TensorProto.DOUBLE, [2]), (TensorProto.FLOAT, [])]
+)
+def test_a_default_of_another_shape_or_type_than_its_input_is_refused(kind: int, shape: list[int]) -> None:
+    model = onnx_model(ADD, {"w": [1.0, 2.0]}, ["N", 2])
+    model.graph.input.append(helper.make_tensor_value_info("w", kind, shape))
+    with pytest.raises(Unsupported, match="'w' are of another shape or type than the input of that name"):
+        read_graph(model)
+
+
+@pytest.mark.parametrize(
+    ("op", "attribute", "opset", "reason"),
+    [
+        ("Relu", ("__axis", 1), 17, "__axis"),
+        ("MaxPool", ("ceil_mode", 1), 8, "ceil_mode"),
+        ("MaxPool", ("dilations", [1]), 8, "dilations"),
+        ("AveragePool", ("dilations", [1]), 17, "dilations"),
+        ("Flatten", ("axis", 1.0), 17, "axis"),
+        ("Relu", ("consumed_inputs", [0]), 7, "consumed_inputs"),
+    ],
+)
+def test_an_attribute_that_the_operator_does_not_have_in_its_version_is_refused(
+    op: str, attribute: tuple[str, Any], opset: int, reason: str
+) -> None:
+    rest = {"kernel_shape": [1]} if op.endswith("Pool") else {}
+    model = onnx_model([(op, ["x"], "y", {**rest, attribute[0]: attribute[1]})], {}, [1, 1, 4], opset=opset)
+    with pytest.raises(Unsupported, match=rf"'node0' \({op}\): attribute.*{reason}"):
+        read_graph(model)
+
+
+def test_an_attribute_that_is_given_twice_is_refused() -> None:
+    model = onnx_model([("Flatten", ["x"], "y", {"axis": 1})], {}, ["N", 2])
+    model.graph.node[0].attribute.append(helper.make_attribute("axis", 0))
+    with pytest.raises(Unsupported, match=r"'node0' \(Flatten\): attributes \['axis'\] are given twice"):
+        read_graph(model)
+
+
+@pytest.mark.parametrize("place", ["output", "value_info"])
+def test_a_stated_shape_that_is_not_what_follows_from_the_input_is_refused(place: str) -> None:
+    """Runtimes fold Shape by what a file states."""
+    model = onnx_model([("Relu", ["x"], "h", {}), ("Relu", ["h"], "y", {})], {}, ["N", 2])
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2]))
+    values = getattr(model.graph, place)
+    del values[:]
+    values.append(helper.make_tensor_value_info("y" if place == "output" else "h", TensorProto.FLOAT, ["N", 3]))
+    with pytest.raises(Unsupported, match=r"node1|node0|do not fit together|is stated"):
         read_graph(model)

@@ -132,3 +132,11 @@ def test_stretched_weights_are_at_least_f_times_their_size_and_zeros_stay(terms:
     for value, got in zip(rational(values), rational(stretched.numpy()), strict=True):
         assert abs(value) * factor <= got <= abs(value) * factor * (1 + 8 * U) + Fraction(1, 2**148)
     assert stretched[0].item() == 0
+
+
+def test_divisions_of_constants_are_correctly_rounded_on_this_processor() -> None:
+    """As passes.py needs them. Through float64 rounding twice changes nothing: 53 >= 2 * 24 + 2."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(100_003, generator=generator) + 0.5 for _ in range(2))
+    assert torch.equal(x / y, (x.double() / y.double()).float())
+    assert torch.equal(1 / y, (1 / y.double()).float())

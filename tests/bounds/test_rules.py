@@ -241,6 +241,26 @@ def test_rounding_widens_every_rule_outward_by_little(
     torch.testing.assert_close(box.upper, tensor(upper), rtol=0, atol=1e-4)
 
 
+def test_roots_are_those_of_ieee_on_every_processor() -> None:
+    """Of whole numbers whose squares float32 sums without rounding."""
+    pairs = torch.randint(1, 2800, (20_000, 2), generator=torch.Generator().manual_seed(0)).float()
+    (end, _) = transform("ReduceL2", {"axes": [1], "keepdims": 0}, (None,), EXACT)(Interval(pairs, pairs))
+    expected = np.sqrt((pairs.double() ** 2).sum(1).numpy()).astype(np.float32)
+    np.testing.assert_array_equal(end.numpy(), expected)
+
+
+@pytest.mark.parametrize(("op", "operands"), [("Div", 2), ("Reciprocal", 1)])
+def test_quotients_may_be_off_by_a_unit_in_the_last_place(op: str, operands: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = [torch.rand(20_000, generator=generator) + 0.5 for _ in range(operands)]
+    box = transform(op, {}, (None,) * operands, FLOAT32)(*(Interval(value, value) for value in values))
+    exact = values[0].double() / values[1].double() if op == "Div" else 1 / values[0].double()
+    rounded = exact.float()
+    for deployed in (rounded, *(torch.nextafter(rounded, torch.full_like(rounded, end)) for end in (0, 9))):
+        assert (box.lower <= deployed).all()
+        assert (deployed <= box.upper).all()
+
+
 @pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
 def test_global_pool_without_image_axes_is_refused(op: str) -> None:
     with pytest.raises(Unsupported, match=rf"'layer' \({op}\)"):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ from joserfc.jwk import OKPKey
 from PIL import Image
 
 from goodcert import zoo
+from goodcert.checker import check
 from goodcert.cli import main as cli
+from goodcert.cli.exact import pixels
 from goodcert.serve.proof.recompute import recompute
 from goodcert.serve.proof.signing import CERTIFICATE, CHECKPOINT, Signer, create_key, key_set, read_keys, verified
 from goodcert.serve.server.app import create_app
@@ -168,6 +171,61 @@ def test_a_service_that_lies_is_found_out(
 def test_a_bound_for_a_smaller_radius_is_refuted(desk: Desk, ask: Callable[..., Case]) -> None:
     small = ask(stroke(), epsilon="0.0005")
     assert desk.verify(desk.lie(small.body | {"epsilon": 0.002}), small.image, "--model", str(MODEL)) == 1
+
+
+EXACT = ("--exact", "--model", str(MODEL))
+
+
+@pytest.mark.parametrize("epsilon", ["0", "0.0005", "0.3", "0.30000000000000001", "1"])
+def test_exact_arithmetic_says_how_far_the_bounds_are_on_the_safe_side(
+    desk: Desk, ask: Callable[..., Case], capsys: pytest.CaptureFixture[str], epsilon: str
+) -> None:
+    case = ask(stroke(), epsilon=epsilon)
+    assert desk.verify(case.token, case.image, *EXACT) == 0
+    said = capsys.readouterr().out
+    for name, side in (("confidence_upper_bound", "above"), ("confidence_lower_bound", "below")):
+        if f"{name}: {case.body[name]} equals" in said:
+            assert case.body[name] in (0.1, 1.0)
+            continue
+        (line,) = re.findall(rf"{name}: (\S+) is (\S+) {side} (\S+), what follows in exact arithmetic", said)
+        stated, excess, exact = map(float, line)
+        assert stated == case.body[name]
+        assert 0 < excess < 1e-3
+        assert abs(stated - exact) == pytest.approx(excess, rel=0.01, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"confidence_upper_bound": 0.99}, {"confidence_lower_bound": 0.999998}, {"epsilon": 0.002}]
+)
+def test_exact_arithmetic_refutes_a_bound_that_does_not_follow(
+    desk: Desk, ask: Callable[..., Case], capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    case = ask(stroke(), epsilon="0.0001")
+    assert desk.verify(desk.lie(case.body | changes), case.image, *EXACT) == 1
+    assert "the statement is refuted" in capsys.readouterr().err
+
+
+def test_the_last_float_below_the_exact_bound_is_refuted_and_the_next_one_holds(
+    desk: Desk, ask: Callable[..., Case]
+) -> None:
+    case = ask(stroke(), epsilon="0.0001")
+    upper, _ = check(json.dumps(case.body).encode(), MODEL.read_bytes(), pixels(case.image))
+    # A number in JSON is the decimal that is written, the shortest one of its float.
+    near = [float(upper.exact[1]) + step * 2.0**-53 for step in range(-3, 4)]
+    below = max(stated for stated in near if Fraction(repr(stated)) < upper.exact[0])
+    for stated, status in ((float(np.nextafter(below, 1)), 0), (below, 1)):
+        token = desk.lie(case.body | {"confidence_upper_bound": stated})
+        assert desk.verify(token, case.image, *EXACT) == status
+
+
+def test_what_the_exact_checker_does_not_know_is_not_called_false(
+    desk: Desk, ask: Callable[..., Case], case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(case.token, case.image, "--exact") == 2
+    assert "--model FILE" in capsys.readouterr().err
+    crown = ask(stroke(), epsilon="0.02", method="crown")
+    assert desk.verify(crown.token, crown.image, *EXACT) == 2
+    assert "'crown'" in capsys.readouterr().err
 
 
 def test_another_image_is_noticed_without_the_model(

@@ -22,7 +22,7 @@ from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
 from goodcert.engine.torch_engine import TorchEngine
 from goodcert.nets import build
-from graphs import classifier
+from graphs import Operation, classifier, onnx_model
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,56 @@ def test_logits_are_those_of_the_prediction_and_margins_those_of_the_reference(
 def test_dense_weights_that_prediction_and_bound_share_are_held_and_read_once(net: Graph) -> None:
     weight = net.constants["5.weight"].numpy().tobytes()
     assert held(one_graph(net)).count(weight) == 1
+
+
+TIED = {
+    "two in sequence": "aa",
+    "a chain of four": "aaaa",
+    "two in sequence behind another": "baa",
+    "two weights in turns": "abab",
+}
+
+
+@pytest.mark.parametrize("layers", TIED.values(), ids=TIED)
+def test_weights_that_are_used_again_in_sequence_are_stacked_step_by_step(layers: str) -> None:
+    """Each use of the prediction is one product with the same use of the bound, and with no other."""
+    model = one_graph(dense_layers(layers))
+    assert operators(model)["Split"] == len(layers)
+    check_against_the_reference(dense_layers(layers))
+
+
+def test_two_branches_through_the_same_weights_in_opposite_order_do_not_wait_for_each_other() -> None:
+    graph = dense_layers("ab", "ba")
+    check_against_the_reference(graph)
+
+
+def test_an_independent_use_and_one_that_needs_another_are_told_apart() -> None:
+    check_against_the_reference(dense_layers("aa", "a"))
+
+
+def dense_layers(*branches: str) -> Graph:
+    """Flatten, then branches of dense layers and ReLUs through the weights named by letters, summed up."""
+    random = np.random.default_rng(5)
+    names = sorted({name for branch in branches for name in branch})
+    shapes = dict.fromkeys(names, (4, 4)) | {f"{name}'": (4,) for name in names} | {"last": (3, 4)}
+    constants = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    operations: list[Operation] = [("Flatten", ["x"], "f", {})]
+    for i, branch in enumerate(branches):
+        value = "f"
+        for j, name in enumerate(branch):
+            operations.append(("Gemm", [value, name, f"{name}'"], f"g{i}{j}", {"transB": 1}))
+            operations.append(("Relu", [f"g{i}{j}"], value := f"r{i}{j}", {}))
+    ends = [f"r{i}{len(branch) - 1}" for i, branch in enumerate(branches)]
+    operations.append(("Sum", ends, "s", {}))
+    operations.append(("Gemm", ["s", "last"], "y", {"transB": 1}))
+    return read_graph(onnx_model(operations, constants, ["N", 1, 2, 2]))
+
+
+def check_against_the_reference(graph: Graph) -> None:
+    ball = around(np.random.default_rng(6).random((3, 1, 2, 2), dtype=np.float32), 0.1)
+    logits, margins = OnnxEngine(graph, 1)(ball)
+    np.testing.assert_allclose(logits, Predictor(write_graph(graph), 1)(ball.point), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(margins, TorchEngine(graph, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
 
 
 def test_between_convolutions_of_whole_blocks_nothing_leaves_the_layout(net: Graph) -> None:

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the file that was certified")
     parser.add_argument("--model", type=Path, metavar="FILE", help="compute the bound anew with this model file")
     parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="compute it in exact arithmetic, by code that shares nothing with the engine",
+    )
+    parser.add_argument(
         "--keys",
         default="http://127.0.0.1:8000/v1/keys",
         metavar="JWKS",
@@ -55,11 +60,15 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> list[str]:
     """What holds, in sentences. Raises Refuted, SignatureRefused, Unchecked, KeyFault, OSError."""
     token, upload = options.certificate.read_bytes(), options.image.read_bytes()
-    body = _read(verified(token.decode("latin-1"), _keys(options.keys), CERTIFICATE))
+    payload = verified(token.decode("latin-1"), _keys(options.keys), CERTIFICATE)
+    body = _read(payload)
     digest = hashlib.sha256(upload).hexdigest()
     if body["image"]["sha256"] != digest:
         raise Refuted(f"the image is another one: SHA-256 {digest}, certified was {body['image']['sha256']}")
-    again = _recomputed(body, upload, options.model) if options.model else []
+    if options.exact:
+        again = _exactly(payload, upload, options.model)
+    else:
+        again = _recomputed(body, upload, options.model) if options.model else []
     return [*_statement(body, digest), *again]
 
 
@@ -113,3 +122,24 @@ def _recomputed(body: dict[str, Any], upload: bytes, model: Path) -> list[str]:
     return [
         f"Computed anew, the bound is {computed!r}; every sound evaluation is in [{low!r}, {high!r}]: it agrees."
     ]
+
+
+def _exactly(payload: bytes, upload: bytes, model: Path | None) -> list[str]:
+    try:
+        from goodcert.checker import BadClaim, NotCheckable, check
+        from goodcert.cli.exact import pixels, sentence
+    except ModuleNotFoundError as error:
+        raise Unchecked(
+            f"--exact needs {error.name}, which is not installed: pip install 'goodcert[exact]'"
+        ) from error
+    if model is None:
+        raise Unchecked("--exact needs the model file: name it with --model FILE")
+    try:
+        found = check(payload, model.read_bytes(), pixels(upload))
+    except BadClaim as error:
+        raise Refuted(str(error)) from error
+    except NotCheckable as error:
+        raise Unchecked(str(error)) from error
+    if refuted := [sentence(one) for one in found if one.excess < 0]:
+        raise Refuted("; ".join(refuted))
+    return [sentence(one) for one in found]

@@ -12,7 +12,7 @@ from torch import Tensor
 from goodcert.bounds.fusion import FACTORS, factors_of, rounded, underflow
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.norm import norm_statistics
+from goodcert.bounds.norm import ROUNDINGS, norm_statistics
 from goodcert.bounds.rounding import Rounding
 from goodcert.bounds.rule import (
     Constants,
@@ -24,6 +24,7 @@ from goodcert.bounds.rule import (
     pads_of,
     require,
 )
+from goodcert.bounds.windows import check_attributes, checked, dilations_of, explicit_pads, halves, strides_of
 
 _WINDOWS = 2**27
 """Numbers in the windows of a convolution that are held at once (512 MiB)."""
@@ -40,8 +41,8 @@ def affine(
 
     apply(x, weight, bias): the linear map; bias is one number per output channel or feature, or None.
     terms: the most roundings on a path, the number of products per output and one at least. halve: take W / 2
-    times l + h in place of W mu, which is the same and saves a pass over the data. size: what stands for |b| in the
-    margin, shaped like the bias; |b| itself where it is None.
+    times l + h in place of W mu, which is the same and saves a pass over the data. size: what stands for |b| in
+    the margin, shaped like the bias; |b| itself where it is None.
     """
     reach_bias = rounding.bias_radius(bias if size is None else size, terms)
     reach_weight = rounding.stretch(weight, terms)
@@ -69,10 +70,11 @@ def conv(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     bias = weight.new_zeros(weight.shape[0]) if bias is None else bias
     kernel = list(weight.shape[2:])
     require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
-    require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
-    apply = convolution(node.attributes, weight.ndim - 2, faithful=rounding.unit > 0)
+    check_attributes(node, len(kernel))
+    apply = convolution(node.attributes, len(kernel), faithful=rounding.unit > 0)
     terms = prod(weight.shape[1:]) + 1 + node.roundings
-    return affine(apply, weight, bias, terms, rounding, halve=True, size=size_of(node, bias))
+    transform = affine(apply, weight, bias, terms, rounding, halve=True, size=size_of(node, bias))
+    return checked(node, kernel, transform)
 
 
 def size_of(node: Node, bias: Tensor) -> Tensor | None:
@@ -86,7 +88,7 @@ def convolution(attributes: Mapping[str, Any], dims: int, *, faithful: bool = Tr
     faithful: as sums of products, which is what rounding.py is about. cuDNN mixes neighbours first for many shapes
     (Winograd), by choices of its own that no setting forbids, so on a GPU that takes `by_windows`.
     """
-    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    strides, dilations = strides_of(attributes, dims), dilations_of(attributes, dims)
     function = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
     groups = attributes.get("group", 1)
 
@@ -125,38 +127,44 @@ def by_windows(
     return y if bias is None else y + bias.reshape(-1, *[1] * len(kernel))
 
 
-def explicit_pads(
-    attributes: Mapping[str, Any], kernel: Sequence[int], sizes: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    """(begin, end) of every axis for an image of these sizes, with auto_pad spelled out: SAME gives
-    ceil(size / stride) outputs, the odd one of the pads at the end (UPPER) or at the beginning (LOWER)."""
-    dims, rule = len(kernel), attributes.get("auto_pad", "NOTSET")
-    if rule in ("NOTSET", "VALID"):
-        return pads_of(attributes, dims) if rule == "NOTSET" else ([0] * dims, [0] * dims)
-    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
-    total = [
-        max(0, (-(-int(n) // s) - 1) * s + d * (k - 1) + 1 - int(n))
-        for n, s, d, k in zip(sizes, strides, dilations, kernel, strict=True)
-    ]
-    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-    return (small, large) if rule == "SAME_UPPER" else (large, small)
-
-
 def conv_transpose(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     """Every output sums at most one product per input channel of its group and kernel position."""
     weight, bias = constant_of(node, inputs[1]), optional(node, inputs, 2)
     dims, groups = weight.ndim - 2, node.attributes.get("group", 1)
-    require(node, 1 <= dims <= 3, "one to three dimensions")
+    kernel = list(weight.shape[2:])
+    check_attributes(node, dims)
+    require(node, node.attributes.get("kernel_shape", kernel) == kernel, "the kernel_shape of the weights")
     bias = weight.new_zeros(weight.shape[1] * groups) if bias is None else bias
-    fan_in = weight.shape[0] // groups * prod(weight.shape[2:])
-    terms = fan_in + 1 + node.roundings
-    return affine(transposed_convolution(node.attributes, dims), weight, bias, terms, rounding,
-                  size=size_of(node, bias))  # fmt: skip
+    terms = weight.shape[0] // groups * prod(kernel) + 1 + node.roundings
+    apply = transposed_convolution(node.attributes, dims)
+    whole = affine(apply, weight, bias, terms, rounding, size=size_of(node, bias))
+
+    def transform(x: Interval) -> Interval:
+        require(node, x.lower.ndim == dims + 2, f"images (N, C, ...) of {dims} dimensions")
+        _check_crops(node, kernel, [int(n) for n in x.lower.shape[2:]])
+        return whole(x)
+
+    return transform
+
+
+def _check_crops(node: Node, kernel: Sequence[int], sizes: list[int]) -> None:
+    dims = len(kernel)
+    strides, dilations = strides_of(node.attributes, dims), dilations_of(node.attributes, dims)
+    whole = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(sizes, strides, dilations, kernel, strict=True)]
+    begin, end = crops(node.attributes, whole, sizes)
+    left = [w - b - e for w, b, e in zip(whole, begin, end, strict=True)]
+    require(node, min(left) >= 1, "an output of at least one number along every axis")
+    extra = node.attributes.get("output_padding", [0] * dims)
+    steps = [max(s, d) for s, d in zip(strides, dilations, strict=True)]
+    short = all(x < step and -e < step for x, e, step in zip(extra, end, steps, strict=True))
+    require(node, short, "an output longer than what the windows reach by less than a stride or dilation")
+    reached = "output_shape" in node.attributes or all(-e <= x for e, x in zip(end, extra, strict=True))
+    require(node, reached, "strides no longer than the windows with auto_pad SAME; write pads instead")
 
 
 def transposed_convolution(attributes: Mapping[str, Any], dims: int) -> Apply:
     """The whole output first, then cropped or filled up with zeros as the pads say, then the bias."""
-    strides, dilations = attributes.get("strides", [1] * dims), attributes.get("dilations", [1] * dims)
+    strides, dilations = strides_of(attributes, dims), dilations_of(attributes, dims)
     function = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}[dims]
     groups = attributes.get("group", 1)
 
@@ -173,15 +181,14 @@ def crops(attributes: Mapping[str, Any], whole: list[int], sizes: list[int]) -> 
     """How much of the whole transposed convolution is cut off at the beginning and at the end of each axis."""
     dims, rule = len(whole), attributes.get("auto_pad", "NOTSET")
     extra = list(attributes.get("output_padding", [0] * dims))
-    strides = attributes.get("strides", [1] * dims)
+    strides = strides_of(attributes, dims)
     wanted = attributes.get("output_shape")
     if wanted is None and rule in ("NOTSET", "VALID"):
         begin, end = pads_of(attributes, dims) if rule == "NOTSET" else ([0] * dims, [0] * dims)
         return begin, [e - x for e, x in zip(end, extra, strict=True)]
-    wanted = [n * s for n, s in zip(sizes, strides, strict=True)] if wanted is None else wanted[-dims:]
+    wanted = [n * s for n, s in zip(sizes, strides, strict=True)] if wanted is None else wanted
     total = [max(0, w + x - y) for w, x, y in zip(whole, extra, wanted, strict=True)]
-    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-    begin = small if rule == "SAME_UPPER" else large
+    begin, _ = halves(total, upper=rule == "SAME_UPPER")
     return begin, [w - b - y for w, b, y in zip(whole, begin, wanted, strict=True)]
 
 
@@ -242,10 +249,10 @@ def _plus(x: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def batch_norm(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most 8 roundings on a path however it is
-    arranged, and ours of scale and shift; its parts have the sizes |scale x| and `magnitude`."""
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with at most `ROUNDINGS` on a path however it is
+    arranged; its parts have the sizes |scale x| and `magnitude`."""
     statistics = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
-    terms = 10 + node.roundings
+    terms = ROUNDINGS + node.roundings
     scale, shift = statistics.scale.float(), statistics.shift.float()
     reach_scale = rounding.stretch(scale, terms)
     margin = rounding.bias_radius(statistics.magnitude.float(), terms)

@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import explicit_pads, size_of
+from goodcert.bounds.affine import size_of
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.norm import norm_statistics
+from goodcert.bounds.norm import ROUNDINGS, norm_statistics
 from goodcert.bounds.rounding import EXACT
 from goodcert.bounds.rule import constant_of, pad_order, require, unsupported
+from goodcert.bounds.windows import explicit_pads
 
 Shape = tuple[int, ...]
 
@@ -286,15 +287,14 @@ def _size(node: Node, bias: Tensor) -> Tensor:
 
 
 def _norm(node: Node, inputs: list[Tensor | None], before: Shape) -> Diagonal:
-    """At most 8 roundings on a path (rounding.py)."""
     scale, shift, size = norm_statistics(node, [constant_of(node, value) for value in inputs[1:]])
     places = prod(before[1:])
     scale, shift, size = (x.repeat_interleave(places) for x in (scale, shift, size))
-    return Diagonal(scale, shift, size, terms=10 + node.roundings)
+    return Diagonal(scale, shift, size, ROUNDINGS + node.roundings)
 
 
 def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: Shape) -> Diagonal:
-    """One rounding; n = 2 leaves room for our own of 1 / c."""
+    """One rounding, two for a quotient; n = 4 leaves room for our own of 1 / c."""
     first = inputs[0] is None
     number = constant_of(node, inputs[1] if first else inputs[0]).double()
     fits = before == after and (number.ndim <= len(before) or number.shape[0] == 1)
@@ -305,4 +305,4 @@ def _elementwise(node: Node, inputs: list[Tensor | None], before: Shape, after: 
         "Add": (one, c), "Sub": (one, -c) if first else (-one, c), "Mul": (c, zero), "Div": (1 / c, zero),
     }[node.op]  # fmt: skip
     require(node, bool(scale.isfinite().all()), "a divisor that is not 0")
-    return Diagonal(scale, shift, shift.abs(), terms=2 + node.roundings)
+    return Diagonal(scale, shift, shift.abs(), terms=4 + node.roundings)

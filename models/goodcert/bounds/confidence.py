@@ -39,8 +39,8 @@ _CHUNK = 2**22
 class LogitDifferences:
     """Eq. 5 for one last layer: weight (K, F), bias (K,). Call it with the interval of the features (N, F).
 
-    size: (K,), what stands for |b| in the margin, where the bias was folded from several parts. roundings: how many
-    more lie on a path than the layer has by itself (fusion.py).
+    size: (K,), what stands for |b| in the margin, where the bias was folded from several parts. roundings: how
+    many more lie on a path than the layer has by itself (fusion.py).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic between branches and constants: one rounding each, or a sum of few."""
+"""Elementwise arithmetic between branches and constants: one rounding each, two for a quotient, or few terms."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -46,8 +46,8 @@ def sub(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
 
 
 def _of_two(node: Node, lower: Tensor, upper: Tensor, x: Interval, y: Interval, rounding: Rounding) -> Interval:
-    """One rounding of the result; or, where an operand may be drawn into the sum of the layer that makes the other,
-    as many as that has, of both operands."""
+    """One rounding of the result; or, where an operand may be drawn into the sum of the layer that makes the
+    other, as many as that has, of both operands."""
     if not node.roundings:
         return rounding.widen(lower, upper)
     return rounding.spread(lower, upper, x.magnitude + y.magnitude, node.roundings + 3)
@@ -76,13 +76,13 @@ def div(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
     def transform(*boxes: Interval) -> Interval:
         x, y = gather(*boxes)
         lower, upper = _ends(*(a / b for a, b in product(x, y)))
-        return undefined_where((y.lower <= 0) & (y.upper >= 0), rounding.widen(lower, upper, 1 + node.roundings))
+        return undefined_where((y.lower <= 0) & (y.upper >= 0), rounding.widen(lower, upper, 2 + node.roundings))
 
     return transform
 
 
 def reciprocal(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    return lambda x: undefined_where((x.lower <= 0) & (x.upper >= 0), rounding.widen(1 / x.upper, 1 / x.lower))
+    return lambda x: undefined_where((x.lower <= 0) & (x.upper >= 0), rounding.widen(1 / x.upper, 1 / x.lower, 2))
 
 
 def undefined_where(nowhere: Tensor, x: Interval) -> Interval:

@@ -16,7 +16,9 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.graph import Shape
 from goodcert.bounds.targets import Size, resolve
+from goodcert.bounds.validation import without_weights
 
 MOVES = frozenset({
     "Cast", "CastLike", "Concat", "Constant", "ConstantOfShape", "Expand", "EyeLike", "Flatten", "Gather",
@@ -30,11 +32,6 @@ WHOLE = frozenset({
 })  # fmt: skip
 MAX_ELEMENTS = 2**26
 """No folded constant may be larger: a file of a few bytes could ask for any size."""
-
-LARGE = 2**12
-"""Constants of more elements are weights: no shape depends on their values."""
-
-Shape = tuple[int | None, ...]
 
 
 def fold(model: onnx.ModelProto, shape: Sequence[int] | None = None) -> tuple[onnx.ModelProto, dict[str, Shape]]:
@@ -76,26 +73,12 @@ def _with_input_shape(model: onnx.ModelProto, shape: Sequence[int] | None) -> on
 def infer_shapes(model: onnx.ModelProto) -> dict[str, tuple[Size, ...]]:
     """By name; a free axis is its name, an unknown one None. Values of unknown rank are left out."""
     try:
-        graph = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
+        graph = onnx.shape_inference.infer_shapes(without_weights(model), data_prop=True).graph
     except (onnx.shape_inference.InferenceError, ValueError) as error:
         raise Unsupported(f"the shapes of the graph do not fit together: {str(error).splitlines()[0]}") from error
     values = [v for v in (*graph.input, *graph.value_info, *graph.output) if v.type.tensor_type.HasField("shape")]
     shapes: dict[str, tuple[Size, ...]] = {v.name: _sizes(v) for v in values}
     return shapes | {init.name: tuple(init.dims) for init in graph.initializer}
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which large constants are inputs: inference reads their shapes alone, but would copy them."""
-    graph = model.graph
-    large = [init for init in graph.initializer if prod(init.dims) > LARGE]
-    if not large:
-        return model
-    names = {init.name for init in large}
-    kept = [init for init in graph.initializer if init.name not in names]
-    inputs = [value for value in graph.input if value.name not in names]
-    inputs += [helper.make_tensor_value_info(init.name, init.data_type, init.dims) for init in large]
-    light = helper.make_graph(graph.node, graph.name, inputs, graph.output, kept)
-    return helper.make_model(light, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
 def _sizes(value: onnx.ValueInfoProto) -> tuple[Size, ...]:

@@ -20,17 +20,15 @@ from torch import Tensor
 
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Graph, Node
-from goodcert.bounds.norm import norm_statistics
+from goodcert.bounds.norm import ROUNDINGS, norm_statistics
 from goodcert.bounds.rule import number, require
-
-Shapes = Mapping[str, tuple[int | None, ...]]
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
-BEHIND = {"Add": 2, "Sub": 2, "Sum": 2, "Mul": 3, "Div": 3, "BatchNormalization": 14}
+BEHIND = {"Add": 2, "Sub": 2, "Sum": 2, "Mul": 3, "Div": 4, "BatchNormalization": ROUNDINGS + 2}
 """Operators that a runtime fuses into the layer before, and how many roundings that adds to a path through the
-layer: a norm's 8 in any arrangement, two for a root that is not correctly rounded, two of ours, and two for the
-difference between our weights and those of the file."""
+layer: its own, one for what is left of a constant, a unit more for a quotient that is not correctly rounded, and
+two for the difference between our weights and those of the file."""
 
 FACTORS = 6
 """The same for alpha and beta: a product with alpha, its rounding in ours, and beta's likewise."""
@@ -160,7 +158,7 @@ def _into_layer(graph: Graph, layer: Node, norm: Node) -> Graph:
 # --- what a runtime may fuse --------------------------------------------------------------------------
 
 
-def count_fusions(graph: Graph, shapes: Shapes) -> Graph:
+def count_fusions(graph: Graph) -> Graph:
     """The same graph with the roundings of what a runtime may fuse: operators `BEHIND` a layer whose result nobody
     else reads, into the layer, one after the other."""
     readers: dict[str, list[int]] = {}
@@ -170,27 +168,33 @@ def count_fusions(graph: Graph, shapes: Shapes) -> Graph:
     nodes = list(graph.nodes)
     for position, layer in enumerate(graph.nodes):
         if layer.op in LAYERS:
-            _count_behind(graph, nodes, position, readers, shapes)
+            _count_behind(graph, nodes, position, readers)
     return replace(graph, nodes=tuple(nodes))
 
 
-def _count_behind(
-    graph: Graph, nodes: list[Node], position: int, readers: Mapping[str, list[int]], shapes: Shapes
-) -> None:
+def _count_behind(graph: Graph, nodes: list[Node], position: int, readers: Mapping[str, list[int]]) -> None:
     value = nodes[position].output
     while value not in graph.outputs and len(readers.get(value, ())) == 1:
         (reader,) = readers[value]
-        behind = nodes[reader]
-        if behind.op not in BEHIND:
+        layer, behind = nodes[position], nodes[reader]
+        if not _joins(graph, behind, value):
             return
-        layer = nodes[position]
         nodes[position] = replace(layer, roundings=layer.roundings + BEHIND[behind.op])
-        terms = _fan_in(graph, layer, shapes) + layer.roundings + 2
-        nodes[reader] = replace(behind, roundings=max(behind.roundings, terms))
+        if behind.op not in ("Mul", "Div"):
+            terms = _fan_in(graph, layer) + layer.roundings + 2
+            nodes[reader] = replace(behind, roundings=max(behind.roundings, terms))
         value = behind.output
 
 
-def _fan_in(graph: Graph, layer: Node, shapes: Shapes) -> int:
+def _joins(graph: Graph, node: Node, value: str) -> bool:
+    """Whether it is a scale or a sum of the layer's result: a product or quotient only with a constant."""
+    others = [name for name in node.inputs if name != value]
+    constant = all(name in graph.constants for name in others)
+    affine = constant and (node.op == "Mul" or node.inputs[0] == value)
+    return node.op in BEHIND and (node.op not in ("Mul", "Div") or affine)
+
+
+def _fan_in(graph: Graph, layer: Node) -> int:
     """How many products the layer sums."""
     weight = graph.constants.get(layer.inputs[1])
     if layer.op == "Conv" and weight is not None:
@@ -198,7 +202,7 @@ def _fan_in(graph: Graph, layer: Node, shapes: Shapes) -> int:
     if layer.op == "ConvTranspose" and weight is not None:
         return weight.shape[0] * prod(weight.shape[2:])
     known = graph.constants.get(layer.inputs[0])
-    sizes = tuple(known.shape) if known is not None else shapes.get(layer.inputs[0], (None,))
+    sizes = tuple(known.shape) if known is not None else graph.shapes.get(layer.inputs[0], (None,))
     summed = sizes[0 if layer.attributes.get("transA", 0) else -1] if sizes else None
     if summed is None and weight is not None:
         summed = weight.shape[-1 if layer.attributes.get("transB", 0) or weight.ndim == 1 else -2]

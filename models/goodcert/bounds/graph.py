@@ -1,6 +1,6 @@
 """A feed-forward graph as plain values: what the reader makes of an ONNX file and the interpreter walks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 CPU = torch.device("cpu")
+
+Shape = tuple[int | None, ...]
+"""None where an axis is free or unknown."""
+
+
+def fits(stated: Shape, given: Sequence[int]) -> bool:
+    return len(stated) == len(given) and all(s in (None, g) for s, g in zip(stated, given, strict=True))
 
 
 @dataclass(frozen=True)
@@ -35,18 +42,23 @@ class Graph:
 
     input: name of the one input that varies; input_shape: its shape, None where it is free.
     outputs: names in the file's order. constants: everything that does not vary, by name.
-    ranks: how many axes a value has, where shape inference could tell. opset: the version of the standard
-    operators whose meaning the nodes have. home: the device of a graph that has no constants to be somewhere.
+    shapes: what shape inference and the file say of values. opset: the version of the standard operators whose
+    meaning the nodes have. home: the device of a graph that has no constants to be somewhere.
     """
 
     input: str
-    input_shape: tuple[int | None, ...]
+    input_shape: Shape
     outputs: tuple[str, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Tensor]
-    ranks: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
     opset: int = 17
     home: torch.device = CPU
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """How many axes a value has, where that is known."""
+        return {name: len(sizes) for name, sizes in self.shapes.items()}
 
     @property
     def device(self) -> torch.device:

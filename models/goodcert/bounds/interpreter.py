@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from goodcert.bounds.errors import Unsupported
-from goodcert.bounds.graph import Graph, Node
+from goodcert.bounds.graph import Graph, Node, Shape, fits
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
-from goodcert.bounds.rule import Transform
+from goodcert.bounds.rule import Transform, unsupported
 from goodcert.bounds.rules import transform_of
 
 
@@ -29,13 +29,15 @@ class Step:
 class Program:
     """A graph with |W| and all margins computed; call it with the interval of the input.
 
-    fixed: constants that are computed with like values that vary, as boxes of one point.
+    fixed: constants that are computed with like values that vary, as boxes of one point. shapes: what shape
+    inference and the file say of values.
     """
 
     input: str
     outputs: tuple[str, ...]
     steps: tuple[Step, ...]
     fixed: Mapping[str, Interval]
+    shapes: Mapping[str, Shape]
 
     def __call__(self, x: Interval) -> tuple[Interval, ...]:
         """The intervals of the outputs, in the graph's order."""
@@ -47,7 +49,12 @@ class Program:
         return tuple(values[name] for name in self.outputs)
 
     def trace(self, x: Interval) -> dict[str, Interval]:
-        """The intervals of every value, by name: for looking into a graph, not for speed."""
+        """The intervals of every value, by name: for looking into a graph, not for speed.
+
+        Raises Unsupported where a rule gives another shape than `shapes` has: then tools read the file
+        differently. A file that fixes its batch can be traced with another one; its shapes are not compared then.
+        """
+        shapes = self.shapes if fits(self.shapes.get(self.input, ()), x.lower.shape) else {}
         values = {self.input: x, **self.fixed}
         for step in self.steps:
             try:
@@ -56,7 +63,14 @@ class Program:
                 raise
             except (RuntimeError, IndexError, ValueError) as error:  # shapes that do not fit together
                 raise RuntimeError(f"node {step.node.name!r} ({step.node.op}): {error}") from error
+            _check_shape(step.node, values[step.output], shapes)
         return values
+
+
+def _check_shape(node: Node, x: Interval, shapes: Mapping[str, Shape]) -> None:
+    got, stated = tuple(x.lower.shape), shapes.get(node.output)
+    if stated is not None and not fits(stated, got):
+        raise unsupported(node, f"gives shape {got}, expected the {stated} of shape inference or of the file")
 
 
 def prepare(graph: Graph, rounding: Rounding) -> Program:
@@ -81,7 +95,7 @@ def prepare(graph: Graph, rounding: Rounding) -> Program:
     undefined = [name for name in graph.outputs if name not in varying and name not in fixed]
     if undefined:
         raise Unsupported(f"outputs {undefined} are not computed by the graph, or are not float32")
-    return Program(graph.input, graph.outputs, tuple(steps), fixed)
+    return Program(graph.input, graph.outputs, tuple(steps), fixed, graph.shapes)
 
 
 def _point(graph: Graph, name: str, where: str = "") -> Interval:

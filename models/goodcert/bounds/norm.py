@@ -9,6 +9,9 @@ from torch import Tensor
 from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.graph import Node
 
+ROUNDINGS = 12
+"""On a path of the deployed norm and in our scale and shift together, as rounding.py counts them."""
+
 
 class NormStatistics(NamedTuple):
     """float64 (C,). magnitude: |beta| + |mean scale|, the sizes of what `shift` is the sum of."""

@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from goodcert.bounds.errors import Unsupported
-from goodcert.bounds.fusion import LAYERS, Shapes, count_fusions, fold_batch_norm, merge_bias, scale_gemm
+from goodcert.bounds.fusion import LAYERS, count_fusions, fold_batch_norm, merge_bias, scale_gemm
 from goodcert.bounds.graph import Graph, Node
 
 
-def normalise(graph: Graph, shapes: Shapes, *, fold_weights: bool) -> Graph:
+def normalise(graph: Graph, *, fold_weights: bool) -> Graph:
     """All passes, in order. Without `fold_weights` those are left out that round weights anew: the graph
-    then computes what the file says, layer by layer. shapes: of its values, as far as they are known."""
+    then computes what the file says, layer by layer."""
     for apply in (fold_constants, drop_no_ops, plain_padding):
         graph = apply(graph)
     for apply in (scale_gemm, merge_bias, fold_batch_norm) if fold_weights else ():
         graph = apply(graph)
-    return count_fusions(graph.pruned(), shapes)
+    return count_fusions(graph.pruned())
 
 
 def fixed_reshapes(graph: Graph, shapes: Mapping[str, tuple[int | None, ...]]) -> Graph:
@@ -163,7 +163,7 @@ def plain_padding(graph: Graph) -> Graph:
             rest.pop("dilations", None)
         if rest.get("auto_pad") == "VALID":
             rest.pop("pads", None)
-        if rest.get("auto_pad") in ("VALID", "NOTSET"):
+        if rest.get("auto_pad") == "NOTSET" or (rest.get("auto_pad") == "VALID" and not rest.get("ceil_mode")):
             del rest["auto_pad"]
         return replace(node, attributes=rest)
 

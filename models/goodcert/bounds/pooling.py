@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import explicit_pads
 from goodcert.bounds.graph import Node
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import Rounding
 from goodcert.bounds.rule import Constants, Transform, monotone, pad_order, picked, require
+from goodcert.bounds.windows import check_attributes, checked, dilations_of, explicit_pads, strides_of
 
 WINDOW = frozenset({"kernel_shape", "strides", "pads", "dilations", "auto_pad", "ceil_mode"})
 
@@ -32,7 +32,7 @@ def average_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
         return _average(x, kernel, strides, dilations, begin, [e + o for e, o in zip(end, over, strict=True)],
                         _counted(x, begin, end, over, include))  # fmt: skip
 
-    return mean(pool, prod(kernel), rounding)
+    return _pooled(node, mean(pool, prod(kernel), rounding))
 
 
 def _counted(x: Tensor, begin: list[int], end: list[int], over: list[int], include: bool) -> Tensor:
@@ -65,18 +65,41 @@ def max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
         whole = F.pad(x, pad_order(begin, [e + o for e, o in zip(end, over, strict=True)]), value=-inf)
         return reduce(torch.maximum, windows(whole, kernel, strides, dilations))
 
-    return picked(pool)
+    return _pooled(node, picked(pool))
 
 
 def window_of(node: Node) -> tuple[list[int], list[int], list[int]]:
     """(kernel, strides, dilations) of a pool in one to three dimensions."""
     kernel = list(node.attributes["kernel_shape"])
-    require(node, 1 <= len(kernel) <= 3, "one to three dimensions")
-    ones = [1] * len(kernel)
-    dilations = list(node.attributes.get("dilations", ones))
-    same = str(node.attributes.get("auto_pad", "")).startswith("SAME")
-    require(node, dilations == ones or not same, "no dilations with auto_pad SAME, of which runtimes disagree")
-    return kernel, list(node.attributes.get("strides", ones)), dilations
+    check_attributes(node, len(kernel))
+    dilations = dilations_of(node.attributes, len(kernel))
+    return kernel, strides_of(node.attributes, len(kernel)), dilations
+
+
+def _pooled(node: Node, transform: Transform) -> Transform:
+    """`transform` for images in which every window meets a pixel: of others a runtime makes NaN or its least
+    number."""
+
+    kernel, strides, dilations = window_of(node)
+
+    def inside(x: Interval) -> Interval:
+        begin, end, over = padding(node.attributes, x.lower)
+        short = all(p < k for p, k in zip([*begin, *end], kernel * 2, strict=True))
+        require(node, short, "pads shorter than the kernel")
+        whole = node.attributes.get("auto_pad") != "VALID" or not any(over)
+        require(node, whole, "no window beyond the image with auto_pad VALID; ceil_mode adds one in some runtimes")
+        axes = zip(x.lower.shape[2:], begin, end, over, kernel, strides, dilations, strict=True)
+        require(node, all(_meets_pixels(*axis) for axis in axes), "windows that meet a pixel each")
+        return transform(x)
+
+    return checked(node, kernel, inside)
+
+
+def _meets_pixels(n: int, begin: int, end: int, over: int, k: int, s: int, d: int) -> bool:
+    """Whether the kernel, k numbers at distances d, meets one of n pixels wherever steps of s take it. It does
+    where it has no gaps, as pads are shorter than it is."""
+    starts = range(-begin, int(n) + end + over - d * (k - 1), s)
+    return d == 1 or all(any(0 <= start + d * j < n for j in range(k)) for start in starts)
 
 
 def padding(attributes: Mapping[str, Any], x: Tensor) -> tuple[list[int], list[int], list[int]]:
@@ -85,8 +108,7 @@ def padding(attributes: Mapping[str, Any], x: Tensor) -> tuple[list[int], list[i
     kernel = attributes["kernel_shape"]
     sizes = [int(n) for n in x.shape[2:]]
     begin, end = explicit_pads(attributes, kernel, sizes)
-    ones = [1] * len(kernel)
-    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
+    strides, dilations = strides_of(attributes, len(kernel)), dilations_of(attributes, len(kernel))
     over = [0] * len(kernel)
     if attributes.get("ceil_mode", 0):
         for axis, (n, b, e, k, s, d) in enumerate(zip(sizes, begin, end, kernel, strides, dilations, strict=True)):
@@ -130,7 +152,7 @@ def global_max_pool(node: Node, _: Constants, rounding: Rounding) -> Transform:
 
 
 def mean(pool: Callable[[Tensor], Tensor], size: int, rounding: Rounding) -> Transform:
-    terms = size + 3
+    terms = size + 4
     stretch = float(rounding.stretch(torch.ones(1), terms))
 
     def transform(x: Interval) -> Interval:

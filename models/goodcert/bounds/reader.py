@@ -1,7 +1,7 @@
 """From an ONNX model to a graph; whatever is not understood is refused by name."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +10,10 @@ import torch
 from onnx import helper, numpy_helper
 
 from goodcert.bounds.errors import Unsupported
-from goodcert.bounds.folding import Shape, fold
-from goodcert.bounds.graph import Graph, Node
+from goodcert.bounds.folding import fold
+from goodcert.bounds.graph import Graph, Node, Shape, fits
 from goodcert.bounds.passes import fixed_reshapes, normalise
-
-OLDEST_OPSET, NEWEST_OPSET = 7, 28
-"""What the rules were reviewed against; a newer opset may have given an operator another meaning."""
-
-MAX_NODES = 2**12
-"""More than any published classifier has; folding takes time that grows with their square."""
+from goodcert.bounds.validation import check_inference, check_model, opset_of, sizes
 
 
 def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True) -> Graph:
@@ -27,26 +22,56 @@ def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fo
     shape: of the input, where the file leaves it open; ValueError if the file says otherwise.
     fold_weights: fold scales and batch norms into the weights before them, as `passes.normalise` says.
     Raises Unsupported for anything that cannot be bounded: domains, opsets, functions, subgraphs, external
-    or sparse weights, weights that are not finite, more than one input, outputs that do not vary.
+    or sparse weights, weights that are not finite, more than one input, outputs that do not vary, and for what
+    tools may read differently (validation.py).
     """
-    _check_model(model)
+    graph = _unnormalised(model, shape)
+    return _checked(normalise(graph, fold_weights=fold_weights))
+
+
+def read_both(model: onnx.ModelProto) -> tuple[Graph, Graph]:
+    """(without, with) weights folded: what the file says, layer by layer, and what is served. Raises as
+    `read_graph` does."""
+    graph = _unnormalised(model, None)
+    written, served = (_checked(normalise(graph, fold_weights=fold)) for fold in (False, True))
+    return written, served
+
+
+def _unnormalised(model: onnx.ModelProto, shape: Sequence[int] | None) -> Graph:
+    check_model(model)
     name, stated = _only_input(model.graph, {init.name for init in model.graph.initializer})
     if shape is not None:
         _check_shape(shape, stated)
     folded, shapes = fold(model, shape)
     constants = {init.name: _tensor(init, _readers(folded.graph, init.name)) for init in _read(folded.graph)}
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), OLDEST_OPSET)
+    opset = opset_of(model)
     nodes = [part for i, node in enumerate(folded.graph.node) for part in _nodes(node, i, shapes, opset)]
-    ranks = {name: len(sizes) for name, sizes in shapes.items()}
     outputs = tuple(output.name for output in folded.graph.output)
-    graph = Graph(name, tuple(shape or stated), outputs, tuple(nodes), constants, ranks, opset)
-    return _checked(normalise(fixed_reshapes(graph, shapes), shapes, fold_weights=fold_weights))
+    given = tuple(shape or stated)
+    graph = Graph(name, given, outputs, tuple(nodes), constants, _with_stated(model, shapes), opset)
+    return fixed_reshapes(graph, shapes)
 
 
 def _check_shape(given: Sequence[int], stated: Shape) -> None:
-    fits = len(stated) == len(given) and all(s in (None, g) for s, g in zip(stated, given, strict=True))
-    if not fits:
+    if not fits(stated, given):
         raise ValueError(f"got a box of shape {tuple(given)}, expected {stated}")
+
+
+def _with_stated(model: onnx.ModelProto, inferred: Mapping[str, Shape]) -> dict[str, Shape]:
+    """What is inferred, and what the file states where nothing is. Both are held against the rules
+    (interpreter.py): runtimes believe what a file states."""
+    check_inference(model)
+    shapes = dict(inferred)
+    for value in (*model.graph.value_info, *model.graph.output):
+        if not value.type.tensor_type.HasField("shape"):
+            continue
+        stated = sizes(value.type.tensor_type)
+        known = shapes.get(value.name, (None,) * len(stated))
+        differ = any(None not in (a, b) and a != b for a, b in zip(known, stated, strict=False))
+        if differ or len(known) != len(stated):
+            raise Unsupported(f"value {value.name!r} is stated to be of shape {stated}, but is of shape {known}")
+        shapes[value.name] = tuple(b if a is None else a for a, b in zip(known, stated, strict=True))
+    return shapes
 
 
 def _read(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
@@ -75,35 +100,6 @@ def _require_finite(name: str, value: torch.Tensor, readers: str = "") -> None:
         raise Unsupported(f"weights {name!r} hold NaN or infinity{readers}, expected finite numbers")
 
 
-def _check_model(model: onnx.ModelProto) -> None:
-    if len(model.graph.node) > MAX_NODES:
-        raise Unsupported(f"{len(model.graph.node)} nodes, expected at most {MAX_NODES}")
-    for init in model.graph.initializer:
-        if init.data_location == onnx.TensorProto.EXTERNAL:
-            raise Unsupported(f"weights {init.name!r} are external data; store them inside the file")
-    for position, node in enumerate(model.graph.node):
-        _check_node(node, position)
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise Unsupported(f"the file is not a valid ONNX model: {str(error).splitlines()[0]}") from error
-    _check_opset(model)
-    if model.functions:
-        raise Unsupported(f"model functions are not supported, got {[f.name for f in model.functions]}")
-    if model.training_info:
-        raise Unsupported("the file holds a training graph, expected inference alone")
-    if model.graph.sparse_initializer:
-        raise Unsupported("sparse weights are not supported; store them dense")
-
-
-def _check_opset(model: onnx.ModelProto) -> None:
-    for opset in model.opset_import:
-        if opset.domain not in ("", "ai.onnx"):
-            continue  # refused where a node uses it
-        if not OLDEST_OPSET <= opset.version <= NEWEST_OPSET:
-            raise Unsupported(f"opset {opset.version}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
-
-
 def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple[int | None, ...]]:
     inputs = [value for value in proto.input if value.name not in constants]
     if len(inputs) != 1:
@@ -112,8 +108,7 @@ def _only_input(proto: onnx.GraphProto, constants: set[str]) -> tuple[str, tuple
     if tensor.elem_type != onnx.TensorProto.FLOAT:
         kind = _TYPES.get(tensor.elem_type, f"of the unknown type {tensor.elem_type}")
         raise Unsupported(f"input {inputs[0].name!r} is {kind}, expected FLOAT")
-    shape = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
-    return inputs[0].name, shape
+    return inputs[0].name, sizes(tensor)
 
 
 def _readers(graph: onnx.GraphProto, name: str) -> str:
@@ -135,29 +130,6 @@ def _tensor(init: onnx.TensorProto, readers: str = "") -> torch.Tensor:
 
 
 _TYPES = {number: name for name, number in onnx.TensorProto.DataType.items()}
-
-
-def _check_node(proto: onnx.NodeProto, position: int) -> None:
-    name = proto.name or f"#{position}"
-    if proto.domain in ("", "ai.onnx") and not onnx.defs.has(proto.op_type):
-        raise Unsupported(f"node {name!r} ({proto.op_type}): ONNX has no such operator")
-    if proto.domain not in ("", "ai.onnx"):
-        raise Unsupported(f"node {name!r} ({proto.op_type}): domain {proto.domain!r}, expected the standard one")
-    if any(attribute.type in _GRAPHS for attribute in proto.attribute):
-        raise Unsupported(f"node {name!r} ({proto.op_type}): control flow is not supported")
-    # Before the checker of ONNX sees it, which would look for the file.
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(proto)):
-        raise Unsupported(f"node {name!r} ({proto.op_type}): external data; store it inside the file")
-
-
-def _tensors(proto: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
-    for attribute in proto.attribute:
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-
-
-_GRAPHS = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 
 
 def _nodes(proto: onnx.NodeProto, position: int, shapes: Mapping[str, Shape], opset: int) -> list[Node]:
@@ -195,8 +167,6 @@ def _last_axis(node: Node, shapes: Mapping[str, Shape]) -> list[Node]:
 
 
 def _attribute(name: str, node: onnx.NodeProto, attribute: onnx.AttributeProto) -> Any:
-    if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-        raise Unsupported(f"node {name!r} ({node.op_type}): control flow is not supported")
     if attribute.type == onnx.AttributeProto.TENSOR:
         return _tensor(attribute.t)
     value = helper.get_attribute_value(attribute)

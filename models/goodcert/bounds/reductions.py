@@ -89,12 +89,13 @@ def reduce_sum_square(node: Node, inputs: Constants, rounding: Rounding) -> Tran
 
 
 def reduce_l2(node: Node, inputs: Constants, rounding: Rounding) -> Transform:
-    """Rounding may put the lower end of a sum of squares below 0."""
+    """Rounding may put the lower end of a sum of squares below 0. Its root is taken in float64: that of float32 is
+    not the same on all processors."""
     total = _sum(node, inputs, rounding, 1)
 
     def transform(x: Interval) -> Interval:
         squares = total(square(x, rounding))
-        lower, upper = (end.clamp(min=0).sqrt() for end in squares)
+        lower, upper = (end.clamp(min=0).double().sqrt().float() for end in squares)
         return rounding.widen(lower, upper, 2)
 
     return transform

@@ -44,38 +44,59 @@ Write u = 2^-24, gamma = n u / (1 - n u) for n <= 2^20 (so that gamma <= 1/15 an
 The real-valued y satisfies the same inequalities with its own rounding error set to 0.
 
 **Average pooling** (AveragePool, GlobalAveragePool) is the affine layer with weights 1/k, k the values that
-count: at most k - 1 additions, one division, or one multiplication and the rounding of the reciprocal, and in
-our radius the factor f and the addition of 2^-100: n = k + 3 covers it. A window without a value gives NaN,
-which no graph is admitted with.
+count: at most k - 1 additions, and one division (two roundings), or one multiplication and the reciprocal (three
+together); in our radius the factor f and the addition of 2^-100: n = k + 4 covers it. A window without a value
+gives NaN, which no graph is admitted with.
 
-**Batch normalization** that stands alone is an elementwise affine map whose parts are |scale x|, |beta| and
-|mean scale|; at most 8 roundings lie on a path in any arrangement, and 2 more in our scale and shift, so n = 10
-covers it, with |beta| + |mean scale| in the place of |b|. norm.py refuses statistics under which an intermediate
-result of some arrangement could underflow by more than the allowance, or overflow. A norm behind a convolution
-or a dense layer is folded into it (passes.py), once, and that graph is what runs and what is bounded; the
-runtime's own folding, which would round the weights anew, is switched off (`goodcert.engine.runtime`).
+**Roots, reciprocals and divisions**: IEEE asks that they be correctly rounded, but libraries approximate and
+refine, or ask a processor for less. Roots of PyTorch in float32 are off by a unit in the last place on processors
+without AVX-512, so ours run in float64. Of a deployed root, reciprocal or division an error of one unit in the
+last place, 2u, is allowed for wherever one occurs: it counts as two roundings.
 
-**Elementwise sums, products, quotients with a constant or between branches** are one correctly rounded, hence
-monotone, operation: the deployed result lies between the rounded results at the ends. The real result can lie
-half an ulp further out; `widen` steps 4u outward, of which at least 2u are left after its own two roundings, and
-2^-100 for underflow. Products and quotients (by a divisor that keeps its sign) are monotone in each operand, so
-their extremes are at corners; x x has its least value at 0. LeakyRelu and PRelu are linear on both sides of 0
-whatever the sign of the slope, so their extremes are at the ends and at 0. HardSigmoid is a line with two
-roundings, spread by c(4) gamma (|alpha x| + |beta|), between exact limits. Two operators that a compiler
-contracts into one fused multiply-add are covered as well: a rule takes any real number of its box, rounded
-before or not.
+**Batch normalization** that stands alone is an elementwise affine map whose parts are |scale x|, |beta| and |mean
+scale|. In any arrangement the path through variance + epsilon (which counts half, under the root), the root, the
+division or reciprocal, and at most 4 products and sums has at most 9 roundings; with 3 more in our scale, shift
+and sum, n = 12 (`norm.ROUNDINGS`) covers it, with |beta| + |mean scale| in the place of |b|. norm.py refuses
+statistics under which an intermediate result of some arrangement could underflow by more than the allowance, or
+overflow.
 
-**Plain sums** (Sum, Mean, ReduceSum, ReduceMean, ReduceL1) of n - 2 or fewer terms: ours and the deployed one
-err by gamma sum |x| each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n
-pays for both, for the error of fl(sum |x|) and for its own two roundings. Means have one or two more roundings,
-which n counts. ReduceSumSquare sums the boxes of the squares, which hold them rounded or not. ReduceL2 takes the
-root of that box, cut off at 0, and widens it by 8u: 1u is ours, the rest for a deployed one that scales first.
+**Fused layers** (fusion.py). Let layers and elementwise affine operators behind them be, in real arithmetic, one
+map y = W* x + b*, where b* is a sum of parts whose absolute values, each times what it passes, add up to `size`.
+It may be deployed as it is written, or with any of the scales multiplied into the weights and any of the parts
+added up first, or with the sum of the layer started from what is added behind it; each time every product and
+every part passes at most n roundings, where n is fan_in + 1 and the `roundings` of the node. So step 1 holds with
+|W*| and `size`:  |fl(y) - y| <= gamma (|W*||x| + size) + eta.  What a scale s makes of the underflow before it, at
+most s 2^-104, is below the share c gamma >= 2^-21 of s 2^-80, which is in `size`. A fold of ours gives W' and b',
+rounded once: |W' - W*| <= k u |W*| where no weight is subnormal or overflows, which fusion.py asks for, and k <=
+1.01, or what was measured for a constant that is computed; |b' - b*| <= (u + 2^-50) size. These count as 2k more
+roundings: k in m of step 2, and k for V >= f |W'| where f |W*| is needed, as (1 - gamma)(1 - u)^4 (1 - k u) A >= 1
++ gamma holds with the gamma of n = fan_in + 1 + roundings, c gamma being larger than for the deployed n by 2 k u.
+An operator that is not folded and adds to a layer's result, a branch or a constant, is bounded as the sum of n
+terms that a runtime may make of it (`spread`, below, with the sizes of both operands).
+
+**Elementwise sums and products with a constant or between branches** are one correctly rounded, hence monotone,
+operation: the deployed result lies between the rounded results at the ends. The real result can lie half an ulp
+further out; `widen` steps 4u outward, of which at least 2u are left after its own two roundings, and 2^-100 for
+underflow. Quotients and reciprocals step 8u outward: 2u each for ours and for the deployed one, and more than 2u
+for the two roundings of `widen`. Products and quotients (by a divisor that keeps its sign) are monotone in each
+operand, so their extremes are at corners; x x has its least value at 0. LeakyRelu and PRelu are linear on both
+sides of 0 whatever the sign of the slope, so their extremes are at the ends and at 0. HardSigmoid is a line with
+two roundings, spread by c(4) gamma (|alpha x| + |beta|), between exact limits. Two operators that a compiler
+contracts into one fused multiply-add are covered as well: a rule takes any real number of its box, rounded before
+or not.
+
+**Plain sums** (Sum, Mean, ReduceSum, ReduceMean, ReduceL1) of n - 2 or fewer terms: ours and the deployed one err
+by gamma sum |x| each, and `spread` steps c(n) gamma fl(sum |x|) outward, where c(n) >= 2/(1 - gamma) + 4/n pays
+for both, for the error of fl(sum |x|) and for its own two roundings. Means have up to three more roundings, which
+n counts. ReduceSumSquare sums the boxes of the squares, which hold them rounded or not. ReduceL2 takes the root
+of that box, cut off at 0, in float64 and widens it by 8u: 2u are ours, with the rounding to float32 and that of
+`widen`, 2u the deployed root's, and the rest is for one that scales first.
 
 **Transcendental functions** (transcendental.py) rest on an assumption, not on IEEE: the deployed value is within
 15 units u |f| and an absolute term of f. f is taken at the ends in float64, or at the bottom of its valley; what
-is rounded to float32 then costs the 16th unit. Roots are correctly rounded and powers up to 8 at most 7
-products, inside the same margin. Softmax, LogSoftmax and ReduceLogSumExp are derived there and in reductions.py
-from the margins of the exponential and the logarithm, for up to 2^18 terms.
+is rounded to float32 then costs the 16th unit. Roots off by a unit in the last place, and powers up to 8 of at
+most 7 products, are inside the same margin. Softmax, LogSoftmax and ReduceLogSumExp are derived there and in
+reductions.py from the margins of the exponential and the logarithm, for up to 2^18 terms.
 
 **Exact and monotone** are Relu, Clip, Max, Min, the pools and reductions of maxima (pads are -infinity), Abs and
 Neg piece by piece, and every movement of data (Pad with its constant, Where by a constant condition, Concat,
@@ -83,8 +104,10 @@ Gather, ...): the ends map to the ends, or to each other. So are Floor, Ceil, Ro
 a jump the deployed x may stand on the other side than the real one, but the box holds both.
 
 **Constants** alone are computed once, before, each operation correctly rounded (passes.py, for Add, Sub, Mul,
-Div), or stand for boxes of one point. The last layer is fused into differences in float64: confidence.py. The
-box of the input, and the way from the upload to it: ball.py and `goodcert.serve.images.preprocess`.
+Div; a test watches PyTorch's division), how far they are from real arithmetic is counted as above, or they stand
+for boxes of one point. The last layer is fused into differences
+in float64: confidence.py. The box of the input, and the way from the upload to it: ball.py and
+`goodcert.serve.images.preprocess`.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
 The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below

@@ -21,7 +21,7 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.joint import head
-from goodcert.bounds.reader import read_graph
+from goodcert.bounds.reader import read_both
 from goodcert.bounds.rounding import EXACT, FLOAT32
 from goodcert.engine.checks import batch_independence
 from goodcert.engine.errors import EngineError
@@ -34,10 +34,13 @@ MAX_ELEMENTS = 2**24
 class Classifier:
     """A graph that treats images (C, H, W) = `shape` one by one and gives each `classes` logits.
 
-    bounded: whether the proofs hold for every image; where they do not, every bound is 1. heads: of a joint model,
-    what the log-odds that its bound comes from are called in the file; none for any other.
+    file: the model as it was given; written: its graph, layer by layer, before weights were folded. bounded:
+    whether the proofs hold for every image; where they do not, every bound is 1. heads: of a joint model, what the
+    log-odds that its bound comes from are called in the file; none for any other.
     """
 
+    file: onnx.ModelProto
+    written: Graph
     graph: Graph
     shape: tuple[int, int, int]
     classes: int
@@ -48,9 +51,9 @@ class Classifier:
 def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     """Raises EngineError for whatever cannot be bounded, and OSError for a file that cannot be read."""
     proto = model if isinstance(model, onnx.ModelProto) else _load(Path(model))
-    graph = _read(proto)
+    written, graph = _read(proto)
     shape, classes = _classifier(graph)
-    return Classifier(graph, shape, classes, _bounded(graph), _heads(proto, graph))
+    return Classifier(proto, written, graph, shape, classes, _bounded(written, graph), _heads(proto, graph))
 
 
 def require_agreement(
@@ -70,9 +73,10 @@ def require_agreement(
         raise EngineError(f"the metadata's epsilon: {error}") from error
 
 
-def _read(model: onnx.ModelProto) -> Graph:
+def _read(model: onnx.ModelProto) -> tuple[Graph, Graph]:
     try:
-        return peel_softmax(read_graph(model))
+        written, served = read_both(model)
+        return written, peel_softmax(served)
     except Unsupported as error:
         raise EngineError(str(error)) from error
 
@@ -140,10 +144,14 @@ def _heads(model: onnx.ModelProto, graph: Graph) -> frozenset[str]:
     return frozenset(names)
 
 
-def _bounded(graph: Graph) -> bool:
-    """Whether the proofs hold for every image. Raises EngineError for a node without a value for some."""
-    program = prepare(graph, FLOAT32)
-    values = program.trace(pixel_cube(graph))
-    if node := undefined(program, values):
-        raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
-    return within_range(graph, values)
+def _bounded(*graphs: Graph) -> bool:
+    """Whether the proofs hold for every image, of all these graphs. Raises EngineError for a node without a value
+    for some."""
+    bounded = True
+    for graph in graphs:
+        program = prepare(graph, FLOAT32)
+        values = program.trace(pixel_cube(graph))
+        if node := undefined(program, values):
+            raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
+        bounded &= within_range(graph, values)
+    return bounded

@@ -15,7 +15,7 @@ from goodcert.bounds.ball import Ball
 from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.admission import admit
-from goodcert.engine.checks import kernel_check, selfcheck
+from goodcert.engine.checks import kernel_check, selfcheck, translation
 from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
 from goodcert.engine.engine import Engine, Evaluation
@@ -31,23 +31,24 @@ _NOTHING = "some activation could overflow float32, so nothing is guaranteed by 
 
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
-    model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None
+    model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None, *, validate: bool = True
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
     whose kernels are faithful to this model, else the CPU.
 
     threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds, and there of `crown`, which bounds
-    an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use.
-    Raises EngineError, by node and operator, for a model that cannot be bounded, and for a device whose
-    kernels are not faithful.
+    an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use. validate:
+    hold the rules against what ONNX Runtime makes of the file. Without, a certificate may be wrong: it is there to
+    show what the check is for. Raises EngineError, by node and operator, for a model that cannot be bounded, and
+    for a device whose kernels are not faithful.
     """
     with one_thread_of_torch():
         try:
-            return _compile(model, resolve(device), threads)
+            return _compile(model, resolve(device), threads, validate)
         except Unfaithful:
             if device != "auto":
                 raise
-            return _compile(model, resolve("cpu"), threads)
+            return _compile(model, resolve("cpu"), threads, validate)
 
 
 @contextmanager
@@ -63,8 +64,12 @@ def one_thread_of_torch() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compile(model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None) -> Engine:
+def _compile(
+    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, validate: bool
+) -> Engine:
     classifier = admit(model)
+    if validate:
+        translation.check(classifier.file, classifier.written)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
     kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)

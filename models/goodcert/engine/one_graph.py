@@ -92,20 +92,37 @@ def _join(graph: GraphProto, prediction: GraphProto) -> None:
 
 
 def _stack_dense(graph: GraphProto, opset: int) -> None:
-    """One product in place of two with the same weights and bias: the rows of both, one upon the other."""
+    """One product in place of two with the same weights and bias, neither of which needs the other's result: the
+    rows of both, one upon the other."""
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    first: dict[bytes, NodeProto] = {}
+    alone: dict[bytes, list[NodeProto]] = {}
     nodes = list(graph.node)
     for node in graph.node:
         if node.op_type != "Gemm" or not all(name in weights for name in node.input[1:]):
             continue
-        key = _operation(node, weights)
-        if key in first:
-            nodes = [n for n in nodes if n is not first[key] and n is not node]
-            nodes += _stacked(first.pop(key), node, opset)
-        else:
-            first[key] = node
+        alike = alone.setdefault(_operation(node, weights), [])
+        partner = next((n for n in alike if not (_needs(node, n, nodes) or _needs(n, node, nodes))), None)
+        if partner is None:
+            alike.append(node)
+            continue
+        alike.remove(partner)
+        nodes = [n for n in nodes if n is not partner and n is not node]
+        nodes += _stacked(partner, node, opset)
     _replace_nodes(graph, nodes)
+
+
+def _needs(node: NodeProto, other: NodeProto, nodes: list[NodeProto]) -> bool:
+    """Whether `node` reads what is computed from the result of `other`, at whatever remove. In `nodes` as they are
+    by now: what is stacked needs what either of the two needed."""
+    makers = {name: n for n in nodes for name in n.output}
+    met: set[str] = set()
+    ahead = list(node.input)
+    while ahead:
+        name = ahead.pop()
+        if name in makers and name not in met:
+            met.add(name)
+            ahead += makers[name].input
+    return not met.isdisjoint(other.output)
 
 
 def _operation(node: NodeProto, weights: dict[str, TensorProto]) -> bytes:

@@ -11,6 +11,7 @@ WHAT = {
     "overload": "what is still answered in time when callers ask for more than the engine can do",
     "ledger": "what the ledger costs: the service with and without it, under load",
     "methods": "what ibp, crown and auto decide, and what they cost",
+    "transcendental": "kernels of exp, tanh and the like at every input; exit status 1 if one is too coarse",
     "soundness": "attempts to break the bounds; exit status 1 if one breaks",
 }
 

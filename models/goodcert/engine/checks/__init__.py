@@ -1,1 +1,1 @@
-"""What is checked at load before an engine may certify."""
+"""What must hold before an engine may certify: checks at load, of the file and of this machine."""

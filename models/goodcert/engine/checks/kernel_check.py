@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from goodcert.bounds.affine import convolution, explicit_pads, transposed_convolution
+from goodcert.bounds.affine import convolution, transposed_convolution
 from goodcert.bounds.graph import Graph, Node
 from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.windows import explicit_pads
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.prediction import Predictor
