@@ -57,7 +57,7 @@ def start(folder: Path, port: int) -> tuple[subprocess.Popen[bytes], Path]:
 
 
 def stop(service: subprocess.Popen[bytes]) -> None:
-    service.terminate()
+    service.send_signal(signal.SIGINT)  # there is no balancer that would have to look away first
     try:
         service.wait(timeout=30)
     except subprocess.TimeoutExpired:

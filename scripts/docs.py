@@ -50,7 +50,10 @@ def pages() -> dict[str, str]:
         "settings.md": page(
             "Settings",
             "Each is a flag of `goodcert serve`, an environment variable or an entry of the TOML file named by "
-            "`config`, in this order. A name that is not in the table is refused.",
+            "`config`, in this order. A name that is not in the table is refused; what "
+            "Kubernetes sets for a Service named `goodcert`, or `goodcert-...`, is no setting and ignored with a "
+            "warning: `*_SERVICE_HOST`, `*_SERVICE_PORT*`, `*_PORT_<number>_<TCP, UDP or SCTP>*`, and a `*PORT` "
+            "that holds an address (`tcp://...`).",
             settings.table_markdown(),
         ),
         "metrics.md": page("Metrics", "Served at `/metrics`.", metrics.table_markdown()),

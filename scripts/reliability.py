@@ -19,6 +19,7 @@ SECTIONS = {
     "Load held, faults survived": (
         "tests/promises/test_endurance.py",
         "tests/promises/test_ending.py::test_sigterm_under_load_loses_nothing_that_was_accepted",
+        "tests/promises/test_rolling.py",
         (
             "tests/promises/test_workers.py::"
             "test_a_worker_killed_under_load_is_replaced_without_a_wrong_answer_or_a_double_count"
@@ -54,6 +55,7 @@ SECTIONS = {
         "tests/serve/server/test_connections.py::TestSlowness",
         "tests/serve/server/test_connections.py::TestCrowds",
         "tests/serve/server/test_connections.py::TestFraming",
+        "tests/serve/server/test_parsing.py",
         "tests/serve/http/test_surface.py",
     ),
 }

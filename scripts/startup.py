@@ -49,7 +49,7 @@ def steps() -> dict[str, float]:
 def start() -> tuple[float, float]:
     """(wall, processor) seconds until the service is ready."""
     began, before = perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--drain-ms", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
         log = service.stderr or ()
         port = next(found[1] for line in log if (found := re.search(r"http://127\.0\.0\.1:(\d+)", line)))

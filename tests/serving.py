@@ -77,8 +77,12 @@ class Served:
 
 @contextmanager
 def serving(*flags: str, **environment: str) -> Iterator[Served]:
-    """Started as a user starts it, with its log as JSON; killed at the end unless it has ended."""
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--log-format", "json", *flags]
+    """Started as a user starts it, with its log as JSON; killed at the end unless it has ended.
+
+    Told to end it does so at once, as there is no balancer, unless flags say otherwise.
+    """
+    always = ["--port", "0", "--log-format", "json", "--drain-ms", "0"]
+    command = [sys.executable, "-m", "goodcert.cli.main", "serve", *always, *flags]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GOODCERT_")}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=clean | environment) as process:
         watchdog = threading.Timer(LONGEST_SECONDS, process.kill)
@@ -115,12 +119,14 @@ def _connected(port: int) -> Iterator[http.client.HTTPConnection]:
 class Callers:
     """Threads that ask for certificates one after another until told to stop, or until nobody listens.
 
+    patient: go on where nobody listens.
     asked: the status by request id, 0 where the connection broke. answers: the certificates, by request id.
     """
 
     port: int
     bodies: list[bytes]
     path: str = CERTIFY
+    patient: bool = False
     asked: dict[str, int] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     closed: list[bool] = field(default_factory=list)
@@ -160,9 +166,9 @@ class Callers:
             identity = f"{caller}-{number}"
             try:
                 self._ask(connection, identity, number)
-            except ConnectionRefusedError:
-                break
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, ConnectionRefusedError) and not self.patient:
+                    break
                 self.asked[identity] = 0
                 connection.close()
             number += 1

@@ -15,7 +15,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.norm import ROUNDINGS
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import FLOAT32
-from goodcert.engine.checks.optimised import LEVELS, session
+from goodcert.engine.sessions import LEVELS, session
 from graphs import Operation, onnx_model
 
 F32 = NDArray[np.float32]

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from goodcert.bounds.errors import Unsupported
+from goodcert.bounds.outputs import interval_outputs
 from goodcert.bounds.reader import read_graph
 from graphs import Operation, onnx_model
 
@@ -170,7 +171,7 @@ def test_a_domain_that_is_imported_twice_is_refused(imports: list[tuple[str, int
     model = onnx_model(RELU, {}, ["N", 2])
     del model.opset_import[:]
     model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in imports)
-    with pytest.raises(Unsupported, match=r"imported in versions \[\d+, \d+\], expected one"):
+    with pytest.raises(Unsupported, match=r"duplicate imports .* in versions \[\d+, \d+\], expected one"):
         read_graph(model)
 
 
@@ -246,5 +247,14 @@ def test_a_stated_shape_that_is_not_what_follows_from_the_input_is_refused(place
     values = getattr(model.graph, place)
     del values[:]
     values.append(helper.make_tensor_value_info("y" if place == "output" else "h", TensorProto.FLOAT, ["N", 3]))
-    with pytest.raises(Unsupported, match=r"node1|node0|do not fit together|is stated"):
+    stated = r"'node[01]' \(Relu\): value '[hy]' is of shape \(None, 2\), the file states \(None, 3\)"
+    with pytest.raises(Unsupported, match=stated):
         read_graph(model)
+
+
+def test_a_stated_type_that_is_not_what_follows_from_the_input_is_refused() -> None:
+    model = onnx_model([("Relu", ["x"], "h", {}), ("Relu", ["h"], "y", {})], {}, [1, 2])
+    model.graph.value_info.append(helper.make_tensor_value_info("h", TensorProto.DOUBLE, [1, 2]))
+    x = np.ones((1, 2), np.float32)
+    with pytest.raises(Unsupported, match=r"fit together"):
+        interval_outputs(model, x, x)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -156,8 +157,12 @@ def test_a_bound_a_hair_below_the_exact_one_is_refuted(
         ({"scope": "model_input"}, "scope"),
         ({"possible_labels": ["7"]}, "possible_labels"),
         ({"certified_radius": 1.0}, "certified_radius"),
-        ({"prediction": {"index": 99, "label": "7"}}, "prediction"),
-        ({"prediction": {"index": -1, "label": "7"}}, "prediction"),
+        ({"prediction": {"index": 99, "label": "7"}}, "prediction.index"),
+        ({"prediction": {"index": -1, "label": "7"}}, "prediction.index"),
+        ({"possible_labels": list("01234567890")}, "possible_labels"),
+        ({"possible_labels": [*"0123456789", "10"]}, "possible_labels"),
+        ({"epsilon": "0.3"}, "epsilon"),
+        ({"issued_at": "2999-01-01T00:00:00.000000Z"}, "issued_at"),
     ],
 )
 def test_a_service_that_lies_is_found_out(
@@ -166,6 +171,106 @@ def test_a_service_that_lies_is_found_out(
     case = ask(noise() if named != "certified_radius" else stroke())
     assert desk.verify(desk.lie(case.body | changes), case.image, "--model", str(MODEL)) == 1
     assert f"{named}: stated" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("inside", "change", "said"),
+    [
+        ("model", {"name": "mnist-prood"}, "model.name: stated 'mnist-prood', but it is 'mnist-good100'"),
+        ("model", {"version": "2"}, "model.version: stated '2', but it is '1'"),
+        ("model", {"owner": "me"}, "model.owner: unknown to format 2"),
+        ("prediction", {"label": "8"}, "prediction.label: stated '8'"),
+        ("engine", {"device": "tpu"}, "engine.device: stated 'tpu', expected cpu or cuda"),
+    ],
+)
+def test_a_lie_inside_a_claim_is_named(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str], inside: str, change: dict[str, str], said: str
+) -> None:
+    lie = desk.lie(case.body | {inside: case.body[inside] | change})
+    assert desk.verify(lie, case.image, "--model", str(MODEL)) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_claim_that_is_not_known_is_refused_without_the_model(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(desk.lie(case.body | {"insured": True}), case.image) == 1
+    assert capsys.readouterr().err == "NOT VALID: insured: unknown to format 2\n"
+
+
+def test_in_exact_arithmetic_a_contradiction_and_a_false_name_are_refused_as_well(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for change, said in (
+        ({"verdict": "in_distribution"}, "verdict: stated in_distribution"),
+        ({"model": case.body["model"] | {"version": "2"}}, "model.version: stated '2', but it is '1'"),
+    ):
+        options = "--model", str(MODEL), "--exact"
+        assert desk.verify(desk.lie(case.body | change), case.image, *options) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_a_certificate_of_a_format_to_come_is_not_judged(
+    desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.verify(desk.lie(case.body | {"format": 3, "insured": True}), case.image) == 2
+    assert "format 3, this version knows 1 to 2" in capsys.readouterr().err
+
+
+class TestWhatTheServiceCallsTheModel:
+    @pytest.fixture
+    def elsewhere(self, tmp_path: Path) -> Path:
+        return Path(shutil.copy(MODEL, tmp_path / "downloaded.onnx"))
+
+    def test_it_is_told_that_it_is_not_known(
+        self, desk: Desk, case: Case, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert desk.verify(case.token, case.image, "--model", str(elsewhere)) == 0
+        assert "What the service calls the model was not checked" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("stated", "status", "said"),
+        [
+            ("mnist-good100/1", 0, ""),
+            ("mnist-good100/2", 1, "model.version: stated '1', but it is '2' (by --served-as)"),
+            ("other/1", 1, "model.name: stated 'mnist-good100', but it is 'other' (by --served-as)"),
+            ("other", 2, "expected NAME/VERSION"),
+        ],
+    )
+    def test_it_is_what_the_user_states(
+        self, desk: Desk, case: Case, elsewhere: Path, capsys: pytest.CaptureFixture[str],
+        stated: str, status: int, said: str,
+    ) -> None:  # fmt: skip
+        options = "--model", str(elsewhere), "--served-as", stated
+        assert desk.verify(case.token, case.image, *options) == status
+        told = capsys.readouterr()
+        assert said in told.err
+        assert "not checked" not in told.out
+
+
+class TestAnotherVersionOfTheEngine:
+    """It is reported. What counts is that the bound computed here is not above the one that is stated."""
+
+    def other(self, case: Case, **changes: Any) -> dict[str, Any]:
+        return case.body | {"engine": {"version": "99", "device": "cuda"}} | changes
+
+    def test_it_may_have_said_the_same(self, desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+        assert desk.verify(desk.lie(self.other(case)), case.image, "--model", str(MODEL)) == 0
+        assert "The engine was version 99 on cuda; this is version" in capsys.readouterr().out
+
+    def test_a_looser_bound_of_it_is_reported(
+        self, desk: Desk, case: Case, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        loose = desk.lie(self.other(case, confidence_upper_bound=0.2))
+        assert desk.verify(loose, case.image, "--model", str(MODEL)) == 0
+        said = capsys.readouterr().out
+        assert "Reported, not refused, as another version computed it: confidence_upper_bound: stated 0.2" in said
+        assert "it agrees" not in said
+
+    def test_a_tighter_bound_of_it_is_refuted(self, desk: Desk, ask: Callable[..., Case]) -> None:
+        case = ask(stroke(), epsilon="0.0005")
+        tight = self.other(case, confidence_upper_bound=case.body["confidence"])
+        assert desk.verify(desk.lie(tight), case.image, "--model", str(MODEL)) == 1
 
 
 def test_a_bound_for_a_smaller_radius_is_refuted(desk: Desk, ask: Callable[..., Case]) -> None:

@@ -45,6 +45,7 @@ def _changed(place: tuple[str, ...], value: object) -> dict[str, Any]:
 def test_every_field_of_a_certificate_is_read():
     document = wire.certificate()
     assert Certificate.from_json(document) == Certificate(
+        format=2,
         id="c-1",
         model=ModelRef(name="mnist-good100", version="1", sha256="aa"),
         image=ImageInfo(sha256="bb", format="PNG", width=28, height=30),
@@ -66,7 +67,7 @@ def test_every_field_of_a_certificate_is_read():
     )
 
 
-@pytest.mark.parametrize("place", _places(wire.certificate()), ids=".".join)
+@pytest.mark.parametrize("place", _places(wire.certificate())[1:], ids=".".join)
 def test_a_missing_field_is_named_with_its_place(place: tuple[str, ...]):
     where = ".".join(("certificate", *place[:-1]))
     with pytest.raises(UnreadableAnswer, match=f"^{where}: field '{place[-1]}' is missing, got "):
@@ -83,6 +84,7 @@ def test_a_missing_field_is_named_with_its_place(place: tuple[str, ...]):
         (("confidence",), json.loads("1e999"), "expected a finite number, got inf"),
         (("confidence",), 10**400, "expected a finite number, got 1000"),
         (("certified_radius",), "far", "expected a finite number, got 'far'"),
+        (("format",), "2", "expected a whole number, got '2'"),
         (("prediction", "index"), 7.5, "expected a whole number, got 7.5"),
         (("prediction", "index"), True, "expected a whole number, got True"),
         (("prediction", "label"), 7, "expected a string, got 7"),
@@ -95,6 +97,10 @@ def test_a_missing_field_is_named_with_its_place(place: tuple[str, ...]):
 def test_a_field_of_another_type_is_refused(place: tuple[str, ...], value: object, expected: str):
     with pytest.raises(UnreadableAnswer, match=f"^certificate.{'.'.join(place)}: {expected}"):
         Certificate.from_json(_changed(place, value))
+
+
+def test_a_certificate_without_a_format_is_of_the_first_one():
+    assert Certificate.from_json(_changed(("format",), ...)).format == 1
 
 
 @pytest.mark.parametrize("document", [None, [], "certificate", 3])

@@ -18,6 +18,7 @@ Answer = Callable[[httpx.Request], httpx.Response | None]
 def certificate(**changes: Any) -> dict[str, Any]:
     """A certificate as the service sends it."""
     return {
+        "format": 2,
         "id": "c-1",
         "model": {"name": "mnist-good100", "version": "1", "sha256": "aa"},
         "image": {"sha256": "bb", "format": "PNG", "width": 28, "height": 30},

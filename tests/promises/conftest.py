@@ -36,7 +36,18 @@ def certifier(artifact: Artifact) -> engine.Engine:
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """Where `goodcert serve` listens, started as a user starts it and stopped as a supervisor stops it."""
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "goodcert.cli.main",
+        "serve",
+        "--port",
+        "0",
+        "--threads",
+        "1",
+        "--drain-ms",
+        "0",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
         try:
             yield from _listening(service)

@@ -1,5 +1,6 @@
 """SIGTERM under load: readiness says so first, whatever was taken is answered, and the end is in time."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,14 @@ from itertools import count
 from time import monotonic
 
 import numpy as np
+import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from prometheus import free_port
-from serving import Callers, Line, Served, images, is_ready, serving
+from serving import LONGEST_SECONDS, Callers, Line, Served, images, is_ready, serving
 
+LONGEST_MS = 1000 * LONGEST_SECONDS
 GRACE_SECONDS = 20
 LOADED = ["--threads", "1", "--access-log", "true", "--drain-ms", "400", "--grace-ms", f"{GRACE_SECONDS}000"]
 
@@ -77,6 +80,17 @@ def inferring(port: int, threads: int) -> Iterator[dict[str, int]]:
         calls = pool.map(infer, range(threads))
         yield asked
         list(calls)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_waits_for_no_balancer(workers: int) -> None:
+    long = ["--drain-ms", str(2 * LONGEST_MS), "--grace-ms", str(3 * LONGEST_MS)]
+    with serving("--threads", "1", "--workers", str(workers), *long) as served:
+        served.line(lambda _: sum(map(is_ready, served.lines)) == workers)
+        told = {line["pid"] for line in filter(is_ready, served.lines)} | {served.process.pid}
+        for pid in told:  # as a terminal tells everyone in it
+            os.kill(pid, signal.SIGINT)
+        assert served.end() == 0
 
 
 def test_nor_do_two_workers_over_http_and_grpc() -> None:

@@ -25,6 +25,7 @@ VERBS = {
     "train": Verb("train a model by a recipe and export it", "train"),
     "evaluate": Verb("measure a model file and write its card", "train"),
     "bench": Verb("measure what the guarantee costs, or try to break it", "train"),
+    "fuzz": Verb("search random classifiers for what contradicts their certificates", "train"),
     "ledger": Verb("check, prune or export the ledger of a service", "ledger"),
     "triggers": Verb("list, re-send and receive what triggers raised", "triggers"),
     "signing-keys": Verb("make and list the keys that sign certificates", "sign"),

@@ -71,9 +71,11 @@ class Certificate:
     pixels of the uploaded image, "model_input" where it covers only what the model saw.
     `verdict` is "in_distribution" or "out_of_distribution", either one with "_certified" where nothing
     within epsilon can change it. `possible_labels` are the labels that can win within epsilon.
+    `format` says which claims there are; a certificate that does not name it is of format 1.
     `raw` is the whole JSON object, with whatever a newer service adds.
     """
 
+    format: int
     id: str
     model: ModelRef
     image: ImageInfo
@@ -98,6 +100,7 @@ class Certificate:
         """Read the parsed JSON of a certificate; UnreadableAnswer names the field at fault."""
         fields = Fields(document, place)
         return cls(
+            format=fields.integer("format") if "format" in fields.raw else 1,
             id=fields.text("id"),
             model=ModelRef._read(fields.nested("model")),
             image=ImageInfo._read(fields.nested("image")),

@@ -13,6 +13,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import FLOAT32
+from goodcert.bounds.validation import check_inference
 
 Arrays: TypeAlias = list[NDArray[np.float32]]
 
@@ -35,6 +36,7 @@ def interval_outputs(
         values = program.trace(box)
     except RuntimeError as error:
         raise Unsupported(str(error)) from error
+    check_inference(model)
     outputs = [values[name] for name in graph.outputs]
     if node := undefined(program, values):
         raise Unsupported(f"node {node.name!r} ({node.op}): has no value for some inputs in the box")

@@ -13,7 +13,7 @@ from goodcert.bounds.errors import Unsupported
 from goodcert.bounds.folding import fold
 from goodcert.bounds.graph import Graph, Node, Shape, fits
 from goodcert.bounds.passes import fixed_reshapes, normalise
-from goodcert.bounds.validation import check_inference, check_model, opset_of, sizes
+from goodcert.bounds.validation import check_model, opset_of, sizes
 
 
 def read_graph(model: onnx.ModelProto, shape: Sequence[int] | None = None, *, fold_weights: bool = True) -> Graph:
@@ -60,7 +60,6 @@ def _check_shape(given: Sequence[int], stated: Shape) -> None:
 def _with_stated(model: onnx.ModelProto, inferred: Mapping[str, Shape]) -> dict[str, Shape]:
     """What is inferred, and what the file states where nothing is. Both are held against the rules
     (interpreter.py): runtimes believe what a file states."""
-    check_inference(model)
     shapes = dict(inferred)
     for value in (*model.graph.value_info, *model.graph.output):
         if not value.type.tensor_type.HasField("shape"):
@@ -69,7 +68,9 @@ def _with_stated(model: onnx.ModelProto, inferred: Mapping[str, Shape]) -> dict[
         known = shapes.get(value.name, (None,) * len(stated))
         differ = any(None not in (a, b) and a != b for a, b in zip(known, stated, strict=False))
         if differ or len(known) != len(stated):
-            raise Unsupported(f"value {value.name!r} is stated to be of shape {stated}, but is of shape {known}")
+            maker = next((node for node in model.graph.node if value.name in node.output), None)
+            where = f"node {maker.name!r} ({maker.op_type}): " if maker else ""
+            raise Unsupported(f"{where}value {value.name!r} is of shape {known}, the file states {stated}")
         shapes[value.name] = tuple(b if a is None else a for a, b in zip(known, stated, strict=True))
     return shapes
 

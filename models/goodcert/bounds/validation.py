@@ -59,7 +59,7 @@ def _check_imports(model: onnx.ModelProto) -> None:
         versions.setdefault(domain, []).append(opset.version)
     for domain, several in versions.items():
         if len(several) > 1:
-            raise Unsupported(f"the operators of {domain!r} are imported in versions {several}, expected one")
+            raise Unsupported(f"duplicate imports of the domain {domain!r}, in versions {several}, expected one")
     if not OLDEST_OPSET <= opset_of(model) <= NEWEST_OPSET:  # other domains are refused where a node uses them
         raise Unsupported(f"opset {opset_of(model)}, expected {OLDEST_OPSET} to {NEWEST_OPSET}")
 
@@ -145,7 +145,10 @@ def sizes(kind: onnx.TypeProto.Tensor) -> Shape:
 
 
 def check_inference(model: onnx.ModelProto) -> None:
-    """Raises Unsupported unless the stated shapes and types are those that follow from the inputs'."""
+    """Raises Unsupported unless the stated shapes and types are those that follow from the inputs'.
+
+    The last of all checks: others name what is wrong, this one often what meets it.
+    """
     light = without_weights(model)
     try:
         onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=True)

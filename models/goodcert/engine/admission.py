@@ -23,6 +23,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.joint import head
 from goodcert.bounds.reader import read_both
 from goodcert.bounds.rounding import EXACT, FLOAT32
+from goodcert.bounds.validation import check_inference
 from goodcert.engine.checks import batch_independence
 from goodcert.engine.errors import EngineError
 
@@ -53,7 +54,12 @@ def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     proto = model if isinstance(model, onnx.ModelProto) else _load(Path(model))
     written, graph = _read(proto)
     shape, classes = _classifier(graph)
-    return Classifier(proto, written, graph, shape, classes, _bounded(written, graph), _heads(proto, graph))
+    bounded = _bounded(written, graph)
+    try:
+        check_inference(proto)
+    except Unsupported as error:
+        raise EngineError(str(error)) from error
+    return Classifier(proto, written, graph, shape, classes, bounded, _heads(proto, graph))
 
 
 def require_agreement(

@@ -31,7 +31,12 @@ _NOTHING = "some activation could overflow float32, so nothing is guaranteed by 
 
 
 def compile(  # noqa: A001  the word of the field, always read with its module: engine.compile
-    model: str | Path | onnx.ModelProto, device: str = "cpu", threads: int | None = None, *, validate: bool = True
+    model: str | Path | onnx.ModelProto,
+    device: str = "cpu",
+    threads: int | None = None,
+    *,
+    validate: bool = True,
+    eager: bool = False,
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
     whose kernels are faithful to this model, else the CPU.
@@ -39,16 +44,17 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     threads: CPU threads of ONNX Runtime, which predicts, and on the CPU bounds, and there of `crown`, which bounds
     an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use. validate:
     hold the rules against what ONNX Runtime makes of the file. Without, a certificate may be wrong: it is there to
-    show what the check is for. Raises EngineError, by node and operator, for a model that cannot be bounded, and
-    for a device whose kernels are not faithful.
+    show what the check is for. eager: let PyTorch compute the bounds on the CPU as well, which loads faster and
+    bounds more slowly. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
+    device whose kernels are not faithful.
     """
     with one_thread_of_torch():
         try:
-            return _compile(model, resolve(device), threads, validate)
+            return _compile(model, resolve(device), threads, validate=validate, eager=eager)
         except Unfaithful:
             if device != "auto":
                 raise
-            return _compile(model, resolve("cpu"), threads, validate)
+            return _compile(model, resolve("cpu"), threads, validate=validate, eager=eager)
 
 
 @contextmanager
@@ -65,7 +71,7 @@ def one_thread_of_torch() -> Iterator[None]:
 
 
 def _compile(
-    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, validate: bool
+    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, *, validate: bool, eager: bool
 ) -> Engine:
     classifier = admit(model)
     if validate:
@@ -74,7 +80,7 @@ def _compile(
     predictor = make_predictor(graph, threads)
     kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)
     if classifier.bounded:
-        evaluate, tighten = _evaluate(graph, predictor, target, threads), _tighter(graph, target, threads)
+        evaluate, tighten = _evaluate(graph, predictor, target, threads, eager), _tighter(graph, target, threads)
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
     engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten, classifier.heads)
@@ -90,9 +96,9 @@ def make_predictor(graph: Graph, threads: int | None) -> Predictor:
 
 
 def _evaluate(
-    graph: Graph, predictor: Predictor, device: torch.device, threads: int | None
+    graph: Graph, predictor: Predictor, device: torch.device, threads: int | None, eager: bool
 ) -> Callable[[Ball], Evaluation]:
-    if device.type == "cpu":
+    if device.type == "cpu" and not eager:
         return OnnxEngine(graph, threads)
     kernel_check.check_bounds(graph.to(device), device, range(16, 65, 16))
     return partial(_beside, predictor, TorchEngine(graph, device).begin)

@@ -10,6 +10,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from goodcert.engine.node_types import require_known
+from goodcert.engine.sessions import session_and_graph
 from goodcert.engine.threads import at_once
 
 ROWS = 24
@@ -104,11 +106,9 @@ def _joined(runs: Iterable[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...
 
 
 def _session(model: onnx.ModelProto | bytes, sums_branches: bool) -> onnxruntime.InferenceSession:
+    """Raises EngineError where what runs has operators that the proofs do not know."""
     disabled = [*REROUNDING_FUSIONS, *KERNEL_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    data = model if isinstance(model, bytes) else model.SerializeToString()
-    return onnxruntime.InferenceSession(
-        data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
-    )
+    proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else model
+    runtime, runs = session_and_graph(proto.SerializeToString(), disabled=disabled)
+    require_known(proto, runs, "all")
+    return runtime

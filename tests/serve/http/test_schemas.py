@@ -27,7 +27,7 @@ def certificate(make_metadata, make_engine):
 
 def test_a_certificate_on_the_wire_is_this_to_the_byte(certificate):
     assert json.dumps(certificate_body(certificate)) == (
-        '{"id": "0f", "model": {"name": "tiny", "version": "1", "sha256": "ab"}, '
+        '{"format": 2, "id": "0f", "model": {"name": "tiny", "version": "1", "sha256": "ab"}, '
         '"image": {"sha256": "cd", "format": "PNG", "width": 6, "height": 4}, '
         '"epsilon": 0.3, "norm": "linf", "scope": "upload", "method": "crown", '
         '"prediction": {"index": 1, "label": "b"}, '

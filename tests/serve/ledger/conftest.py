@@ -52,6 +52,7 @@ def bodies():
 
 def body(number, verdict="out_of_distribution"):
     return {
+        "format": 2,
         "id": f"{number:032x}",
         "model": {"name": "tiny", "version": "1", "sha256": "m"},
         "image": {"sha256": "i", "format": "PNG", "width": 6, "height": 4},

@@ -3,57 +3,22 @@
 import asyncio
 import json
 import math
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from goodcert.serve.http.problems import Answers
-from goodcert.serve.server.connections import Connection, Guard, Patience
+from raw_http import CERTIFY, CHUNKED, CLOSE, HOST, LIVE, connect, connected, read, say, status
 
 SHORT = {"header_timeout_ms": 300, "body_timeout_ms": 300, "idle_timeout_ms": 300}
-HOST = "Host: x\r\n"
-CERTIFY = f"POST /v1/models/tiny/certify HTTP/1.1\r\n{HOST}Content-Type: image/png\r\n"
-CLOSE = "Connection: close\r\n"
-CHUNKED = "Transfer-Encoding: chunked\r\n"
-LIVE = f"GET /health/live HTTP/1.1\r\n{HOST}"
-
-
-@contextmanager
-def connect(service, data=""):
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
-        connection.sendall(data.encode("latin-1") if isinstance(data, str) else data)
-        yield connection
-
-
-def read(connection):
-    """Everything until the server hangs up, which it must within the ten seconds of the socket."""
-    answer = b""
-    try:
-        while piece := connection.recv(65536):
-            answer += piece
-    except ConnectionResetError:
-        pass
-    return answer
-
-
-def say(service, data):
-    with connect(service, data) as connection:
-        return read(connection)
+OFFER = "Connection: upgrade\r\nUpgrade: h2c\r\n"
 
 
 def pour(connection, data):
     """Send the same again and again until the server has had enough."""
     for _ in range(10**7):
         connection.sendall(data)
-
-
-def status(answer):
-    return int(answer.split(b" ", 2)[1]) if answer else None
 
 
 def problem(answer):
@@ -211,6 +176,8 @@ MALFORMED = {
     "a path beyond ASCII": f"GET /h\xe9 HTTP/1.1\r\n{HOST}\r\n",
     "an empty target": f"GET  HTTP/1.1\r\n{HOST}\r\n",
     "a target that is an authority": f"CONNECT example.org:443 HTTP/1.1\r\n{HOST}\r\n",
+    "a tunnel with something in it": f"CONNECT x:1 HTTP/1.1\r\n{HOST}Content-Length: 38\r\n\r\n{LIVE}\r\n",
+    "a tunnel that is an offer, too": f"CONNECT x:1 HTTP/1.1\r\n{HOST}{OFFER}\r\n{LIVE}\r\n",
     "a scheme without a host": f"GET http:// HTTP/1.1\r\n{HOST}\r\n",
     "a port that is none": f"GET http://x:99999999/ HTTP/1.1\r\n{HOST}\r\n",
 }
@@ -231,11 +198,11 @@ ODD = {
     "a method that nobody knows": (f"BREW /v1/models HTTP/1.1\r\n{HOST}{CLOSE}\r\n", 400),
     "a method in small letters": (f"get /health/live HTTP/1.1\r\n{HOST}{CLOSE}\r\n", 400),
     "an answer without a body": (f"HEAD /v1/models HTTP/1.1\r\n{HOST}{CLOSE}\r\n", 405),
-    "an offer of another protocol": (f"{LIVE}Connection: upgrade\r\nUpgrade: h2c\r\n\r\n", None),
-    "a WebSocket": (f"{LIVE}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", None),
+    "an offer of another protocol": (f"{LIVE}{OFFER}\r\n", 200),
+    "a WebSocket": (f"{LIVE}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
     "an upload that would be a WebSocket": (
         f"{CERTIFY}Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n\r\nabc",
-        None,
+        415,
     ),
     "an expectation": (f"{CERTIFY}Expect: 100-continue\r\nContent-Length: 3\r\n{CLOSE}\r\nabc", None),
     "an unknown expectation": (f"{CERTIFY}Expect: wonders\r\nContent-Length: 3\r\n{CLOSE}\r\nabc", 415),
@@ -251,6 +218,7 @@ class TestFraming:
     def test_what_is_no_http_is_a_400_or_a_refusal_and_the_connection_is_closed(self, hasty, png, data):
         answer = say(hasty, data)
         assert status(answer) in {400, 413}
+        assert answer.count(b"HTTP/1.1 ") == 1
         assert b"application/problem+json" in answer
         assert hasty.certify(png).status_code == 200
 
@@ -296,49 +264,9 @@ class TestFraming:
             assert status(answer) == 400
 
 
-class FakeTransport(asyncio.Transport):
-    """Keeps what is written; `closed` and `aborted` say what was done to it."""
-
-    def __init__(self):
-        super().__init__({"peername": ("192.0.2.1", 1), "sockname": ("127.0.0.1", 2)})
-        self.written, self.writes, self.closed, self.aborted = b"", 0, False, False
-
-    def write(self, data):
-        self.written += data
-        self.writes += 1
-
-    def is_closing(self):
-        return self.closed
-
-    def close(self):
-        self.closed = True
-
-    def abort(self):
-        self.aborted = True
-
-
-async def _application(_, receive, send):
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-async def _connected(codes):
-    patience = Patience(idle=1, headers=2, body=3, connections=9)
-    connection = Connection(
-        guard=Guard(patience, Answers(codes.append)),
-        config=uvicorn.Config(_application, log_config=None, ws="none"),
-        server_state=ServerState(),
-        app_state={},
-        _loop=asyncio.get_running_loop(),
-    )
-    transport = FakeTransport()
-    connection.connection_made(transport)
-    return connection, transport
-
-
 def test_head_and_body_of_an_answer_are_sent_together():
     async def story():
-        connection, transport = await _connected([])
+        connection, transport = await connected([])
         connection.data_received(f"{LIVE}\r\n".encode())
         while not transport.written:
             await asyncio.sleep(0)
@@ -350,7 +278,7 @@ def test_head_and_body_of_an_answer_are_sent_together():
 
 def test_what_is_written_before_hanging_up_is_sent():
     async def story():
-        connection, transport = await _connected([])
+        connection, transport = await connected([])
         connection.data_received(b"nonsense\r\n\r\n")
         assert transport.written.startswith(b"HTTP/1.1 400")
         assert transport.closed
@@ -360,7 +288,7 @@ def test_what_is_written_before_hanging_up_is_sent():
 
 def test_who_does_not_take_the_answer_is_hung_up_on_and_then_broken_off():
     async def story():
-        connection, transport = await _connected([])
+        connection, transport = await connected([])
         connection.data_received(f"{LIVE}\r\n".encode())
         await asyncio.gather(*connection.tasks)
         assert transport.written.endswith(b"ok")
@@ -376,7 +304,7 @@ def test_who_does_not_take_the_answer_is_hung_up_on_and_then_broken_off():
 
 def test_every_phase_has_its_own_deadline():
     async def story():
-        connection, _ = await _connected(codes := [])
+        connection, _ = await connected(codes := [])
         clock = connection.loop.time
         assert connection.due == pytest.approx(clock() + 2, abs=0.5)
         connection.data_received(CERTIFY.encode())

@@ -17,7 +17,7 @@ from goodcert.serve.settings.settings import Settings
 
 CERTIFY, INFER = "/v1/models/tiny/certify", "/v2/models/tiny/infer"
 CALL = "/inference.GRPCInferenceService/ModelInfer"
-SHORT = {"grace_ms": 300, "request_timeout_ms": 600_000, "body_timeout_ms": 600_000}
+SHORT = {"drain_ms": 0, "grace_ms": 300, "request_timeout_ms": 600_000, "body_timeout_ms": 600_000}
 
 
 class Ending:

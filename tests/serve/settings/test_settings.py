@@ -1,10 +1,12 @@
 """Where settings come from, and how wrong ones are refused."""
 
+import logging
 import os
 
 import pytest
 from pydantic import ValidationError
 
+from goodcert.serve.settings import environment
 from goodcert.serve.settings.settings import Settings, SettingsError, load, table_markdown
 
 KEY = "a-secret-key"
@@ -46,6 +48,83 @@ def test_an_unknown_variable_is_an_error_that_names_the_closest(monkeypatch):
     monkeypatch.setenv("GOODCERT_MAX_BACH", "3")
     with pytest.raises(SettingsError, match=r"GOODCERT_MAX_BACH.*closest is GOODCERT_MAX_BATCH"):
         load()
+
+
+def links(service, address, *named):
+    """The variables of a Service, which listens on TCP and UDP; named: its ports that have a name."""
+    host, port = address.split(":")
+    told = {"SERVICE_HOST": host, "SERVICE_PORT": port, "PORT": f"tcp://{address}"}
+    told |= {f"SERVICE_PORT_{name}": port for name in named}
+    for proto in ("tcp", "udp", "sctp"):
+        own = {"": f"{proto}://{address}", "_PROTO": proto, "_PORT": port, "_ADDR": host}
+        told |= {f"PORT_{port}_{proto.upper()}{suffix}": value for suffix, value in own.items()}
+    return {f"{service}_{name}": value for name, value in told.items()}
+
+
+@pytest.mark.parametrize(
+    "service",
+    ["GOODCERT", "GOODCERT_WEB", "GOODCERT_METRICS", "GOODCERT_GRPC", "GOODCERT_2_PORT", "GOODCERT_SERVICE"],
+)
+def test_what_kubernetes_tells_of_a_service_is_ignored_with_one_warning(monkeypatch, caplog, service):
+    told = links(service, "10.96.12.7:9000", "HTTP", "GRPC_WEB")
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert load() == Settings()
+    assert (load().port, load().metrics_port, load().grpc_port) == (8000, None, None)
+    with caplog.at_level(logging.INFO):
+        environment.warn(logging.getLogger("test"))
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert all(f"{name}," in f"{line.getMessage().split(' ignored')[0]}," for name in told)
+
+
+def test_a_setting_beside_them_holds(monkeypatch, tmp_path):
+    file = tmp_path / "goodcert.toml"
+    file.write_text("port = 9001\n")
+    for name, value in links("GOODCERT", "10.96.12.7:9000").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GOODCERT_METRICS_PORT", "9464")
+    assert (load(config=file).port, load(config=file).metrics_port) == (9001, 9464)
+    monkeypatch.setenv("GOODCERT_PORT", "9002")
+    assert load(config=file).port == 9002
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PROT", "8000"),
+        ("PROT", "tcp://10.96.12.7:8000"),
+        ("SERVICE_HOSTS", "10.96.12.7"),
+        ("SERVICEHOST", "10.96.12.7"),
+        ("SERVICE_PORTS", "8000"),
+        ("METRIC_PORT", "9464"),
+        ("PORT_HTTP_TCP", "8000"),
+        ("PORT_8000", "8000"),
+        ("PORT_8000_TCP_HOST", "10.96.12.7"),
+        ("MAX_BACH", "tcp://10.96.12.7:8000"),
+    ],
+)
+def test_a_misspelt_setting_that_resembles_them_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"GOODCERT_{name}", value)
+    with pytest.raises(SettingsError, match=f"GOODCERT_{name}: there is no such setting"):
+        load()
+
+
+@pytest.mark.parametrize("value", ["tpc", "8000x", "", "//10.96.12.7:8000"])
+def test_a_port_that_is_neither_number_nor_address_is_refused(monkeypatch, value):
+    monkeypatch.setenv("GOODCERT_PORT", value)
+    with pytest.raises(SettingsError, match="port: got"):
+        load()
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_no_setting_is_taken_for_a_service(name):
+    assert not environment.is_service_link(f"GOODCERT_{name.upper()}", "8000")
+
+
+def test_without_services_nothing_is_said(caplog):
+    environment.warn(logging.getLogger("test"))
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("name", ["GOODCERT_DATA", "GOODCERT_API_KEY"])
@@ -124,6 +203,14 @@ def test_no_key_is_ever_shown():
 def test_the_largest_body_must_fit_among_those_under_way():
     with pytest.raises(SettingsError, match="max_bytes_in_flight: got 5, expected at least max_body_bytes"):
         load(max_bytes_in_flight=5)
+
+
+def test_what_is_taken_while_balancers_look_away_has_time_for_its_answer():
+    settings = load()
+    assert settings.grace_ms - settings.drain_ms >= settings.request_timeout_ms
+    with pytest.raises(SettingsError, match="grace_ms: got 7000, expected more than drain_ms, which is 7000"):
+        load(grace_ms=7000)
+    assert load(grace_ms=1, drain_ms=0).grace_ms == 1
 
 
 def test_the_table_has_every_setting_with_a_meaning():

@@ -92,7 +92,8 @@ def _seconds_to_write(file: FileIO) -> float:
 @contextmanager
 def _service(*flags: str) -> Iterator[str]:
     """The address of a service started for this."""
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", "--threads", "1", *flags]
+    always = ["--port", "0", "--threads", "1", "--drain-ms", "0"]
+    command = [sys.executable, "-m", "goodcert.cli.main", "serve", *always, *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:  # noqa: S603  our own
         try:
             if service.stderr is None:

@@ -16,9 +16,9 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.interpreter import Program, Step, prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.rounding import FLOAT32
-from goodcert.engine.checks.optimised import session
 from goodcert.engine.checks.witnesses import KINDS, witnesses
 from goodcert.engine.errors import EngineError
+from goodcert.engine.sessions import session
 
 Array = NDArray[Any]
 

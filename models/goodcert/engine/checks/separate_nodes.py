@@ -16,8 +16,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from goodcert.engine.checks.file_values import Array, FileValues
-from goodcert.engine.checks.optimised import session
 from goodcert.engine.errors import EngineError
+from goodcert.engine.sessions import session
 
 MAX_NUMBERS = 2**22
 """Numbers fed to one model of separate nodes."""
@@ -223,7 +223,7 @@ class _Separation:
         copy.CopyFrom(node)
         copy.input[:] = [self._read(name) for name in node.input]
         copy.output[:] = [self._own(name) if name else "" for name in node.output]
-        copy.name = self._own(node.name)
+        copy.name = ""  # ONNX Runtime wants no two of one name
         self._nodes.append(copy)
 
     def _read(self, name: str) -> str:
@@ -251,7 +251,7 @@ class _Separation:
 
 
 def _reorder(op: str, source: str, target: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, [source], [target], name=target, domain="com.microsoft.nchwc", **attributes)
+    return helper.make_node(op, [source], [target], domain="com.microsoft.nchwc", **attributes)
 
 
 def _flag(node: onnx.NodeProto, name: str) -> bool:

@@ -11,8 +11,7 @@ say. Values keep their names, so the rules of what the file has between the same
 Values in the layout of the blocked kernels are put into it, and taken out of it, by ONNX Runtime's own
 reorderings.
 
-Node types that are not listed here are refused: a fusion that a newer ONNX Runtime brings is not trusted before
-somebody has looked at its arithmetic.
+What ONNX Runtime puts into a graph must be listed (node_types.py).
 """
 
 import numpy as np
@@ -23,36 +22,10 @@ from numpy.typing import NDArray
 from goodcert.bounds.graph import Graph
 from goodcert.bounds.interval import Interval
 from goodcert.engine.checks.file_values import Array, FileValues
-from goodcert.engine.checks.optimised import LEVELS, optimised
 from goodcert.engine.checks.separate_nodes import SeparateNode, parts
 from goodcert.engine.errors import EngineError
-
-COVERED = {
-    "com.microsoft:FusedConv": "a convolution, a branch that its sum starts with, and an exact activation",
-    "com.microsoft:FusedGemm": "Gemm and an exact activation",
-    "com.microsoft:FusedMatMul": "MatMul, transposed and times a number: counted by fusion.py",
-    "com.microsoft:FusedMatMulActivation": "MatMul and an exact activation",
-    "com.microsoft:BiasGelu": "Add and Gelu",
-    "com.microsoft:BiasSoftmax": "Add and Softmax",
-    "com.microsoft:Gelu": "the same function of the error function",
-    "com.microsoft:QuickGelu": "x Sigmoid(alpha x)",
-    "com.microsoft:SkipLayerNormalization": "Add and LayerNormalization",
-    "com.microsoft.nchwc:AveragePool": "the operator, in blocks of channels",
-    "com.microsoft.nchwc:Conv": "FusedConv, in blocks of channels",
-    "com.microsoft.nchwc:GlobalAveragePool": "the operator, in blocks of channels",
-    "com.microsoft.nchwc:GlobalMaxPool": "the operator, in blocks of channels",
-    "com.microsoft.nchwc:MaxPool": "the operator, in blocks of channels",
-    "com.microsoft.nchwc:ReorderInput": "moves data",
-    "com.microsoft.nchwc:ReorderOutput": "moves data",
-    "com.microsoft.nchwc:Upsample": "Resize, in blocks of channels",
-}
-"""Operators that ONNX Runtime puts into a graph, and why the arithmetic of what they stand for covers theirs."""
-
-REPLACEMENTS = frozenset({
-    "Cast", "Clip", "Concat", "Constant", "Conv", "Div", "Expand", "Flatten", "Gather", "Gemm", "Identity",
-    "MatMul", "Max", "Min", "Mul", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
-})  # fmt: skip
-"""Standard operators that it may put in the place of others: moves, and affine ones that fusion.py counts."""
+from goodcert.engine.node_types import require_known
+from goodcert.engine.sessions import LEVELS, optimised
 
 
 def check(model: onnx.ModelProto, graph: Graph) -> None:
@@ -65,27 +38,12 @@ def check(model: onnx.ModelProto, graph: Graph) -> None:
     seen: set[bytes] = set()
     for level in LEVELS:
         runs = model if level == "none" else optimised(data, level)
-        _require_known(model, runs, level)
+        require_known(model, runs, level)
         for part in parts(model, runs, values, seen):
             runtime = part.session(values)
             for turn in range(values.rounds):
                 for node, value in zip(part.nodes, part.run(runtime, values, turn), strict=True):
                     _compare(node, value, values.box(node.makes, node.reads, turn), level)
-
-
-def _require_known(model: onnx.ModelProto, runs: onnx.ModelProto, level: str) -> None:
-    own = {_kind(node) for node in model.graph.node}
-    for node in runs.graph.node:
-        kind = _kind(node)
-        if kind not in own and kind not in COVERED and kind not in REPLACEMENTS:
-            raise EngineError(
-                f"node {node.name!r}: ONNX Runtime {onnxruntime.__version__} puts {kind} into the graph at level "
-                f"{level!r}, whose arithmetic the proofs do not cover; export the model with that operator itself"
-            )
-
-
-def _kind(node: onnx.NodeProto) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}:{node.op_type}"
 
 
 def _compare(node: SeparateNode, value: Array, box: Interval, level: str) -> None:

@@ -8,6 +8,7 @@ from goodcert.serve.certifier.certifier import Certificate
 from goodcert.serve.core import timestamps
 from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.core.version import version
+from goodcert.serve.proof.claims import NEWEST
 from goodcert.serve.recording.recorder import JOSE
 from goodcert.serve.repository.repository import RefusedVersion, Repository, ServedModel
 
@@ -54,6 +55,12 @@ class EngineInfo(WireModel):
 class CertificateBody(WireModel):
     """No image within `epsilon` in every pixel is given a confidence above `confidence_upper_bound`."""
 
+    format: int = Field(
+        1,
+        ge=1,
+        le=NEWEST,
+        description="Which claims there are, and what they mean; one without it is of format 1.",
+    )
     id: str
     model: ModelRef
     image: ImageInfo
@@ -207,6 +214,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
     model, image, answer = certificate.model, certificate.image, certificate.answer
     labels = model.metadata.labels
     return {
+        "format": NEWEST,
         "id": certificate.id,
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "image": {

@@ -8,11 +8,13 @@ even by somebody who can write to the database and computes all digests anew.
 """
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
 from joserfc.jwk import KeySet
 
+from goodcert.serve.proof.claims import PRINTABLE, SHA256, Claim, ClaimsRefused, faults, parse, whole
 from goodcert.serve.proof.signing import CHECKPOINT, SignatureRefused, Signer, verified
 
 _DOMAIN = b"goodcert-ledger-1"
@@ -40,6 +42,14 @@ class Checkpoint(NamedTuple):
     base: bool
 
 
+_CLAIMS: Mapping[str, Claim] = {
+    "seq": whole(0),
+    "digest": SHA256,
+    "base": Claim("true or false", lambda value: isinstance(value, bool)),
+    "made_at": PRINTABLE,
+}
+
+
 def sign_checkpoint(checkpoint: Checkpoint, made_at: str, signer: Signer) -> str:
     (seq, digest), base = checkpoint
     payload = {"seq": seq, "digest": digest.hex(), "base": base, "made_at": made_at}
@@ -48,8 +58,10 @@ def sign_checkpoint(checkpoint: Checkpoint, made_at: str, signer: Signer) -> str
 
 def read_checkpoint(token: str, keys: KeySet) -> Checkpoint:
     """Raises SignatureRefused."""
-    payload = json.loads(verified(token, keys, CHECKPOINT))
     try:
-        return Checkpoint(Link(int(payload["seq"]), bytes.fromhex(payload["digest"])), bool(payload["base"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise SignatureRefused("a checkpoint without a number and a digest") from error
+        payload = parse(verified(token, keys, CHECKPOINT))
+    except ClaimsRefused as error:
+        raise SignatureRefused(str(error)) from error
+    if wrong := list(faults(payload, _CLAIMS, "a checkpoint")):
+        raise SignatureRefused("; ".join(wrong))
+    return Checkpoint(Link(payload["seq"], bytes.fromhex(payload["digest"])), payload["base"])

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, select
 
+from goodcert.serve.ledger.damage import Damaged, body_of, raw
 from goodcert.serve.ledger.tables import certificates
 
 COLUMNS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
@@ -36,6 +36,7 @@ COLUMNS: dict[str, tuple[type, Callable[[dict[str, Any]], Any]]] = {
     "certified_radius": (float, lambda body: body["certified_radius"]),
     "engine_version": (str, lambda body: body["engine"]["version"]),
     "engine_device": (str, lambda body: body["engine"]["device"]),
+    "format": (int, lambda body: body.get("format", 1)),
 }
 _AT_ONCE = 5000
 
@@ -45,7 +46,7 @@ Row = tuple[Any, ...]
 def write(connection: Connection, path: Path, since: str = "") -> int:
     """Write the certificates issued at `since` or later, oldest first; returns how many.
 
-    Raises ValueError for a file of neither kind, or where pyarrow is missing.
+    Raises ValueError for a file of neither kind, or where pyarrow is missing, and Damaged.
     """
     if path.suffix not in WRITERS:
         raise ValueError(f"{path}: expected a name that ends in {' or '.join(WRITERS)}")
@@ -54,10 +55,17 @@ def write(connection: Connection, path: Path, since: str = "") -> int:
 
 def _rows(connection: Connection, since: str) -> Iterator[Row]:
     c = certificates.c
-    query = select(c.body).where(c.issued_at >= since).order_by(c.seq)
-    for body in connection.execute(query, execution_options={"yield_per": _AT_ONCE}).scalars():
-        certificate = orjson.loads(body)
-        yield tuple(read(certificate) for _, read in COLUMNS.values())
+    query = select(raw(c.seq), raw(c.body)).where(c.issued_at >= since).order_by(c.seq)
+    with connection.execute(query, execution_options={"yield_per": _AT_ONCE}) as found:
+        for seq, body in found:
+            yield _row(seq, body_of(seq, body))
+
+
+def _row(seq: object, certificate: dict[str, Any]) -> Row:
+    try:
+        return tuple(read(certificate) for _, read in COLUMNS.values())
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"certificate {seq}: its body is no certificate") from error
 
 
 def _csv(path: Path, rows: Iterable[Row]) -> int:

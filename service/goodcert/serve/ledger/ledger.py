@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from goodcert.serve.core.errors import LedgerUnavailable
 from goodcert.serve.core.event import Event
+from goodcert.serve.ledger.damage import Damaged
 from goodcert.serve.ledger.database import connect
 from goodcert.serve.ledger.outbox import Outbox
 from goodcert.serve.ledger.reader import Reader
@@ -60,8 +61,9 @@ class Ledger:
         """The answer of the reader, asked in a thread. Raises LedgerUnavailable."""
         try:
             return await asyncio.to_thread(question, self._reader)
-        except (SQLAlchemyError, OSError) as error:
-            log.error("the ledger cannot be read: %s", type(error).__name__)
+        except (SQLAlchemyError, OSError, Damaged) as error:
+            told = str(error) if isinstance(error, Damaged) else type(error).__name__
+            log.error("the ledger cannot be read: %s", told)
             raise LedgerUnavailable(type(error).__name__) from error
 
     async def close(self) -> None:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, select
 
+from goodcert.serve.ledger.damage import Damaged, body_of, raw
 from goodcert.serve.ledger.filter import Filter
 from goodcert.serve.ledger.tables import answers, certificates, checkpoints
 from goodcert.serve.ledger.writer import KEPT, now_text
@@ -18,22 +19,25 @@ class Page(NamedTuple):
 
 
 class Reader:
-    """Reads in transactions of its own. Thread-safe. All methods raise SQLAlchemyError."""
+    """Reads in transactions of its own. Thread-safe. All methods raise SQLAlchemyError, and Damaged for a row that
+    is not as it was written."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def certificate(self, identity: str) -> bytes | None:
         """The bytes of the certificate with this id."""
+        c = certificates.c
         with self._engine.begin() as connection:
-            return connection.execute(select(certificates.c.body).filter_by(id=identity)).scalar()
+            row = connection.execute(select(raw(c.seq), raw(c.body)).where(c.id == identity)).first()
+        return None if row is None else _body(*row)
 
     def page(self, wanted: Filter) -> Page:
         """The newest certificates that fit."""
         c = certificates.c
-        query = select(c.seq, c.body).order_by(c.seq.desc()).limit(wanted.limit + 1)
+        query = select(raw(c.seq), raw(c.body)).order_by(c.seq.desc()).limit(wanted.limit + 1)
         exact = {"model": wanted.model, "verdict": wanted.verdict}
-        query = query.filter_by(**{name: value for name, value in exact.items() if value})
+        query = query.where(*(c[name] == value for name, value in exact.items() if value))
         if wanted.since:
             query = query.where(c.issued_at >= wanted.since)
         if wanted.before is not None:
@@ -41,13 +45,17 @@ class Reader:
         with self._engine.begin() as connection:
             rows = connection.execute(query).all()
         kept = rows[: wanted.limit]
-        return Page([row.body for row in kept], kept[-1].seq if len(rows) > wanted.limit else None)
+        return Page([_body(*row) for row in kept], kept[-1].seq if len(rows) > wanted.limit else None)
 
     def checkpoint(self) -> str | None:
         """The newest signed checkpoint."""
-        query = select(checkpoints.c.jws).where(checkpoints.c.jws.is_not(None))
+        c = checkpoints.c
+        query = select(raw(c.seq), raw(c.jws)).where(c.jws.is_not(None)).order_by(c.seq.desc()).limit(1)
         with self._engine.begin() as connection:
-            return connection.execute(query.order_by(checkpoints.c.seq.desc()).limit(1)).scalar()
+            row = connection.execute(query).first()
+        if row is not None and not isinstance(row.jws, str):
+            raise Damaged(f"checkpoint {row.seq} is not what was recorded: its jws is no text")
+        return None if row is None else row.jws
 
     def answer(self, name: Name) -> Stored | None:
         """What was answered to this idempotency key, unless that is too long ago."""
@@ -59,3 +67,9 @@ class Reader:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _body(seq: object, body: object) -> bytes:
+    """The bytes of a certificate, which are JSON. Raises Damaged."""
+    body_of(seq, body)
+    return bytes(body) if isinstance(body, bytes) else b""

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from goodcert.serve.core.errors import BodyTooSlow, HeadersTooLarge, HeadersTooSlow, TooManyConnections
 from goodcert.serve.http.problems import MEDIA_TYPE, Answers, headers_of
+from goodcert.serve.server.parsing import RequestParser
 
 MOST_HEADER_BYTES = 64 * 2**10
 # Nobody pipelines but who wants memory: each of these is a request that waits for its turn.
@@ -120,6 +121,7 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *, guard: Guard, **options: Any) -> None:
         super().__init__(**options)
+        self.parser = RequestParser(self)
         self.due = math.inf
         self._guard = guard
         self._patience = guard.patience
@@ -157,13 +159,23 @@ class Connection(HttpToolsProtocol):
         self._enter(Phase.HEADERS, self._patience.headers)
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            self._decline()
+            return
         if len(self.pipeline) >= MOST_PIPELINED:
             raise ValueError("too many requests at once")  # the parser makes a bad request of it
         super().on_headers_complete()
         self.headers = _NOWHERE
         self._enter(Phase.BODY, self._patience.body)
 
+    def _decline(self) -> None:
+        """An offer of another protocol is passed over: its request is told again without it. A tunnel is not."""
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("this is no proxy")
+
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         if self.cycle.response_complete:
             self._enter(Phase.REQUEST, self._patience.idle)

@@ -1,9 +1,10 @@
 """One process that serves: started, and ended without losing a request.
 
 To be told to end (SIGTERM, or Ctrl-C) takes these steps: readiness says 503; for `drain_ms` requests are taken as
-before, so that balancers can look away; then new requests are answered 503 with `Connection: close` until
-every one taken before has its answer; then the port and idle connections are closed, and gRPC ends. `grace_ms`
-limits the whole; what is not answered by then is broken off, with 503 too.
+before, so that balancers can look away (not after Ctrl-C: whoever is at a terminal waits); then new requests are
+answered 503 with `Connection: close` until every one taken before has its answer; then the port and idle
+connections are closed, and gRPC ends. `grace_ms` limits the whole; what is not answered by then is broken off,
+with 503 too.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from goodcert.serve.core import logs
 from goodcert.serve.core.lifecycle import Lifecycle, LifecyclePhase
 from goodcert.serve.server import listening, tuning
+from goodcert.serve.settings import environment
 from goodcert.serve.settings.settings import Settings
 from goodcert.serve.telemetry.exposition import own_port
 
@@ -52,6 +54,7 @@ def run(settings: Settings, listener: socket.socket | None = None, shared: Path 
     registry, lifecycle = CollectorRegistry(), Lifecycle()
     alone = listener is None
     if alone:
+        environment.warn(log)
         ProcessCollector(registry=registry)
     app = create_app(settings, registry=registry, lifecycle=lifecycle, on_start=tuning.tune, shared=shared)
     listens = {**listening.options(settings, app.state.answers), "backlog": BACKLOG if alone else 1}
@@ -92,6 +95,8 @@ class Server(uvicorn.Server):
                 log.info("ended before the start was over")
             finally:  # the signal may come in the middle of a line, where no other can be written
                 os._exit(0)
+        if sig == signal.SIGINT:
+            self._drain_seconds = 0
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -24,6 +24,7 @@ from time import monotonic
 from typing import Protocol
 
 from goodcert.serve.core import logs
+from goodcert.serve.settings import environment
 from goodcert.serve.settings.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
@@ -35,7 +36,7 @@ _STARTUP_FAILURES = {1, 2, 3}
 _YOUNG_SECONDS = 10
 _LONGEST_WAIT_SECONDS = 30
 # What a worker may take beyond its grace period to leave.
-_LEAVE_SECONDS = 2
+LEAVE_SECONDS = 2
 _STOP = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -141,7 +142,7 @@ class Supervisor:
         workers = [slot.worker for slot in self._slots if slot.worker]
         for worker in workers:
             worker.terminate()
-        ends = self._clock() + self._grace_seconds + _LEAVE_SECONDS
+        ends = self._clock() + self._grace_seconds + LEAVE_SECONDS
         while (left := ends - self._clock()) > 0 and (alive := [w for w in workers if w.exitcode is None]):
             wait([worker.sentinel for worker in alive], left)
         for worker in workers:
@@ -156,6 +157,7 @@ def run(settings: Settings) -> None:
     """Serve with `settings.workers` processes until told to stop; leaves with a status other than 0 if that is
     due."""
     logs.configure(settings.log_format)
+    environment.warn(log)
     with _shared_folder() as shared:
         # Imported now that the folder is set.
         from prometheus_client import CollectorRegistry

@@ -3,7 +3,6 @@
 import difflib
 import importlib.util
 import ipaddress
-import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,17 +12,16 @@ from pydantic import DirectoryPath, Field, FilePath, SecretStr, ValidationError,
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from goodcert.serve.settings import environment
+from goodcert.serve.settings.environment import PREFIX
 from goodcert.serve.settings.trigger_rules import Trigger
-
-PREFIX = "GOODCERT_"
-# Not the service's: the images for training and tests, and the key that the command line's client presents.
-FOREIGN = frozenset({"GOODCERT_DATA", "GOODCERT_API_KEY"})
 
 # Pillow warns above this and refuses above twice this; below it the limit is ours alone.
 MOST_PIXELS = 89_478_485
@@ -31,6 +29,15 @@ MOST_PIXELS = 89_478_485
 
 class SettingsError(ValueError):
     """A setting that cannot be; the message names it, what was got and what was expected."""
+
+
+class _Variables(EnvSettingsSource):
+    """The environment, without what Kubernetes tells in it."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        given = self.env_vars.items()
+        self.env_vars = {name: value for name, value in given if not environment.is_service_link(name, value)}
 
 
 class Settings(BaseSettings):
@@ -198,13 +205,13 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="Address of `metrics_port`.")
     drain_ms: int = Field(
-        0,
+        7_000,
         ge=0,
-        description="Milliseconds between the signal to end, which turns readiness to 503, and refusing requests: "
-        "the time that balancers need to look away.",
+        description="Milliseconds between SIGTERM, which turns readiness to 503, and refusing requests: the time "
+        "that balancers need to look away. After Ctrl-C there is none.",
     )
     grace_ms: int = Field(
-        15_000,
+        20_000,
         ge=1,
         description="Milliseconds from the signal to end after which what is unanswered, over HTTP or gRPC, is "
         "broken off with 503 `shutting_down`; only the batch that the engine runs is still finished then.",
@@ -278,25 +285,34 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _drained_within_the_grace(self) -> Self:
+        if self.drain_ms and self.drain_ms >= self.grace_ms:
+            raise ValueError(
+                f"grace_ms: got {self.grace_ms}, expected more than drain_ms, which is {self.drain_ms}; what is "
+                "taken at the end of the drain needs time for its answer, so raise grace_ms or lower drain_ms"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is the library's
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is the library's
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        path = init_settings().get("config") or env_settings().get("config")
+        variables = _Variables(settings_cls)
+        path = init_settings().get("config") or variables().get("config")
         file = InitSettingsSource(settings_cls, _read_toml(Path(path)) if path else {})
-        return init_settings, env_settings, file
+        return init_settings, variables, file
 
 
 def load(**flags: Any) -> Settings:
     """The settings in force; `flags` are those given on the command line. Raises SettingsError."""
     _refuse_unknown(flags, Settings.model_fields)
-    variables = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)} - FOREIGN
-    _refuse_unknown(variables, [PREFIX + name.upper() for name in Settings.model_fields])
+    _refuse_unknown(environment.settings(), [PREFIX + name.upper() for name in Settings.model_fields])
     try:
         return Settings(**flags)
     except ValidationError as error:

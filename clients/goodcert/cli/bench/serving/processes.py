@@ -48,7 +48,7 @@ class ServerProcess:
 
 @contextmanager
 def service(models: Path, device: str, threads: int) -> Iterator[ServerProcess]:
-    options = ["--models", str(models), "--threads", str(threads), "--device", device]
+    options = ["--models", str(models), "--threads", str(threads), "--device", device, "--drain-ms", "0"]
     with running(["-m", "goodcert.cli.main", "serve", *options, "--port"]) as server:
         yield server
 

@@ -1,0 +1,111 @@
+"""What the very file computes: ONNX Runtime at every level of optimisation, onnx's reference, and PyTorch."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+
+from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.interval import Interval
+from goodcert.bounds.reader import read_graph
+from goodcert.bounds.rounding import EXACT
+
+Images = NDArray[np.float32]
+Evaluate = Callable[[Images], NDArray[np.float32]]
+"""From images (N, C, H, W) to what the file gives, (N, K). Raises where the evaluator does not know the file."""
+
+Make = Callable[[onnx.ModelProto], Evaluate]
+
+_LEVELS = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
+    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+_FATAL = 4
+"""The severity of messages of ONNX Runtime that are shown: what it cannot run is counted, not told."""
+
+
+def onnx_runtime(level: str, model: onnx.ModelProto) -> Evaluate:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level, options.graph_optimization_level = _FATAL, _LEVELS[level]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    name = next(i.name for i in session.get_inputs())
+    return lambda images: np.asarray(session.run(None, {name: images})[0])
+
+
+MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
+    "AveragePool": (
+        "with ceil_mode, or VALID with dilations",
+        lambda a, _: (
+            bool(a.get("ceil_mode")) or (a.get("auto_pad") == b"VALID" and max(a.get("dilations", [1])) > 1)
+        ),
+    ),
+    "BatchNormalization": ("of opsets 9 to 13, as in training", lambda _, opset: 9 <= opset <= 13),
+    "ConvTranspose": ("in groups", lambda a, _: a.get("group", 1) > 1),
+    "MaxPool": (
+        "with pads, or SAME_LOWER",
+        lambda a, _: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",
+    ),
+}
+"""Operators that onnx's reference does not compute as they are specified: when (from attributes and opset), in words
+and as a test. ONNX Runtime and PyTorch agree on them."""
+
+
+def reference(model: onnx.ModelProto) -> Evaluate:
+    opset = max(int(entry.version) for entry in model.opset_import)
+    for node in model.graph.node:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type in MISREAD and MISREAD[node.op_type][1](attributes, opset):
+            raise NotImplementedError(f"{node.op_type} {MISREAD[node.op_type][0]}")
+    evaluator = ReferenceEvaluator(model)
+    name = _input(model)
+
+    def evaluate(images: Images) -> NDArray[np.float32]:
+        with np.errstate(all="ignore"):
+            return np.asarray(evaluator.run(None, {name: images})[0])
+
+    return evaluate
+
+
+def pytorch(model: onnx.ModelProto) -> Evaluate:
+    """Node by node as the file says, nothing folded."""
+    program = prepare(read_graph(model, fold_weights=False), EXACT)
+
+    def evaluate(images: Images) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            x = torch.from_numpy(images)
+            return program(Interval(x, x))[0].centre.numpy()
+
+    return evaluate
+
+
+def _input(model: onnx.ModelProto) -> str:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return next(str(value.name) for value in model.graph.input if value.name not in constants)
+
+
+EVALUATORS: dict[str, Make] = {
+    **{f"ONNX Runtime, {level}": partial(onnx_runtime, level) for level in _LEVELS},
+    "PyTorch": pytorch,
+    "onnx.reference": reference,
+}
+SLOW = frozenset({"onnx.reference"})
+"""Given few points."""
+
+
+def evaluators(model: onnx.ModelProto) -> Iterator[tuple[str, Evaluate | None]]:
+    """Each by name; None for one that does not load the file."""
+    for name, make in EVALUATORS.items():
+        try:
+            yield name, make(model)
+        except Exception:  # noqa: BLE001  they fail with errors of all kinds
+            yield name, None
