@@ -55,7 +55,8 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _body(node: onnx.NodeProto, opset: int) -> list[str]:
-    """The operators by which the specification defines this one: a runtime without a kernel of its own runs them."""
+    """The operators by which the specification defines this one: a runtime without a kernel of its own runs
+    them."""
     if node.domain not in ("", "ai.onnx"):
         return []
     schema = onnx.defs.get_schema(node.op_type, opset, "")

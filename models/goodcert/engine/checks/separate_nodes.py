@@ -159,7 +159,8 @@ class _Graph:
         blocked = re.fullmatch(r"(.+)_nchwc(?:_token_\d+)?", node.name)
         if blocked is not None:
             varying = self._file.varies(blocked[1])
-            return None if varying is None else _Value(varying, blocked=True)
+            activated = None if varying is None else self._file.activated(varying, _text(node, "activation"))
+            return None if activated is None else _Value(activated, blocked=True)
         own = self._named.get(node.name)
         reads = [self._value(read) for read in node.input]
         if own is not None and own.op_type == node.op_type and any(r is not None and r.blocked for r in reads):
@@ -235,9 +236,10 @@ class _Separation:
             return name
         value = self._graph.cut(name)
         if value is None:
-            if name not in self._done:  # made by nodes between values of the file
-                self._done.add(name)
-                self._add(self._graph.maker(name))
+            maker = self._graph.maker(name)  # one between values of the file
+            if maker.output[0] not in self._done:
+                self._done.add(maker.output[0])
+                self._add(maker)
             return self._own(name)
         self._reads[value.name] = None
         return self._blocked(value) if value.blocked else f"fed:{value.name}"
@@ -252,6 +254,10 @@ class _Separation:
 
 def _reorder(op: str, source: str, target: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(op, [source], [target], domain="com.microsoft.nchwc", **attributes)
+
+
+def _text(node: onnx.NodeProto, name: str) -> str:
+    return next((attribute.s.decode() for attribute in node.attribute if attribute.name == name), "")
 
 
 def _flag(node: onnx.NodeProto, name: str) -> bool:
