@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from goodcert import zoo
-from goodcert.serve.settings import Settings
+from goodcert.serve.settings.settings import Settings
 from prometheus import free_port
 from serving import CERTIFY, Callers, Line, Served, images, is_ready, serving
 
