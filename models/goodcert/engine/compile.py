@@ -74,7 +74,7 @@ def _compile(
     model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, *, validate: bool, eager: bool
 ) -> Engine:
     classifier = admit(model)
-    if validate:
+    if validate and classifier.bounded:  # of any other nothing is promised
         translation.check(classifier.file, classifier.written)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
