@@ -13,7 +13,7 @@ from pathlib import Path
 
 from samples import write
 
-from goodcert.cli.table import Row, render
+from goodcert.cli.table import TableRow, render
 from goodcert.client import Client, GoodcertError
 
 START_SECONDS = 120
@@ -90,7 +90,7 @@ def show(url: str, images: list[Path]) -> None:
     first = certificates[0][1]
     print(f"{first.model.name} version {first.model.version} at {url}, epsilon {first.epsilon}, "
           f"threshold {first.threshold:.6f}\n")  # fmt: skip
-    print(render([Row.of(name, certificate) for name, certificate in certificates]))
+    print(render([TableRow.of(name, certificate) for name, certificate in certificates]))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from goodcert.bounds.catalogue import catalogue
 from goodcert.engine import assumptions
-from goodcert.serve import problems, settings
+from goodcert.serve.http import problems
+from goodcert.serve.settings import settings
 from goodcert.serve.telemetry import metrics
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -60,7 +61,8 @@ def pages() -> dict[str, str]:
             "Errors",
             "Every error is a problem document (RFC 9457, `application/problem+json`) with one of these codes; "
             'under `/v2` it is `{"error": "..."}` with the same status.',
-            problems.table_markdown(),
+            f"{problems.table_markdown()}\n## The classes\n\nAs the service raises them. Those without a code are "
+            f"families, which are caught and never raised.\n\n{problems.tree_markdown()}",
         ),
         "assumptions.md": page(
             "Assumptions",

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from grpc_tools import protoc
 
-FOLDER = Path(__file__).parent.parent / "service/goodcert/serve/protocol"
+FOLDER = Path(__file__).parent.parent / "service/goodcert/serve/oip"
 SOURCE, MADE = FOLDER / "inference.proto", FOLDER / "inference.binpb"
 
 

@@ -39,22 +39,24 @@ SECTIONS = {
         ),
         "tests/promises/test_triggers.py::test_killed_in_the_middle_of_delivering_nothing_is_missing",
     ),
-    "An engine that breaks its word": ("tests/serve/test_unsound.py",),
+    "An engine that breaks its word": ("tests/serve/certifier/test_unsound.py",),
     "Hostile images": (
         (
-            "tests/serve/test_hostile_images.py::"
+            "tests/serve/images/test_hostile_images.py::"
             "test_a_hostile_image_gets_a_certificate_or_a_refusal_and_harms_nobody"
         ),
     ),
     "Hostile model files": (
-        ("tests/engine/test_quarantine.py::test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit"),
+        (
+            "tests/engine/sandbox/test_sandbox.py::test_a_hostile_file_is_refused_with_a_reason_that_names_the_culprit"
+        ),
     ),
     "Slow, malformed and invented HTTP": (
-        "tests/serve/test_connections.py::TestSlowness",
-        "tests/serve/test_connections.py::TestCrowds",
-        "tests/serve/test_connections.py::TestFraming",
-        "tests/serve/test_parsing.py",
-        "tests/serve/test_surface.py",
+        "tests/serve/server/test_connections.py::TestSlowness",
+        "tests/serve/server/test_connections.py::TestCrowds",
+        "tests/serve/server/test_connections.py::TestFraming",
+        "tests/serve/server/test_parsing.py",
+        "tests/serve/http/test_surface.py",
     ),
 }
 

@@ -22,10 +22,10 @@ STEPS = {
     "PyTorch": "import torch",
     "onnx and ONNX Runtime": "import onnx, onnxruntime",
     "FastAPI, uvicorn, pydantic": "import fastapi, uvicorn, pydantic_settings",
-    "goodcert": "import goodcert.serve.process.server, goodcert.serve.app, goodcert.engine",
+    "goodcert": "import goodcert.serve.server.process, goodcert.serve.server.app, goodcert.engine",
     "the models: read": "from goodcert import engine, zoo; from goodcert.artifact import read; "
     "one, two = (read(zoo.folder() / 'mnist-good100' / version / 'model.onnx') for version in '12')",
-    "version 1: graphs of prediction and bound, canary, self-check": "engine.compile(one.model)",
+    "version 1: graphs of prediction and bound, kernel check, self-check": "engine.compile(one.model)",
     "version 2: the same": "engine.compile(two.model)",
 }
 MEASURE = """

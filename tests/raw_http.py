@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import uvicorn
 from uvicorn.server import ServerState
 
-from goodcert.serve.problems import Answers
-from goodcert.serve.process.connections import Connection, Guard, Patience
+from goodcert.serve.http.problems import Answers
+from goodcert.serve.server.connections import Connection, Guard, Patience
 
 HOST = "Host: x\r\n"
 CERTIFY = f"POST /v1/models/tiny/certify HTTP/1.1\r\n{HOST}Content-Type: image/png\r\n"

@@ -119,14 +119,12 @@ def _connected(port: int) -> Iterator[http.client.HTTPConnection]:
 class Callers:
     """Threads that ask for certificates one after another until told to stop, or until nobody listens.
 
-    patient: go on where nobody listens.
     asked: the status by request id, 0 where the connection broke. answers: the certificates, by request id.
     """
 
     port: int
     bodies: list[bytes]
     path: str = CERTIFY
-    patient: bool = False
     asked: dict[str, int] = field(default_factory=dict)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     closed: list[bool] = field(default_factory=list)
@@ -166,9 +164,9 @@ class Callers:
             identity = f"{caller}-{number}"
             try:
                 self._ask(connection, identity, number)
-            except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, ConnectionRefusedError) and not self.patient:
-                    break
+            except ConnectionRefusedError:
+                break
+            except (OSError, http.client.HTTPException):
                 self.asked[identity] = 0
                 connection.close()
             number += 1
@@ -179,11 +177,11 @@ class Callers:
         headers = {"Content-Type": "image/png", "X-Request-Id": identity}
         connection.request("POST", self.path, self.bodies[which], headers)
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        body = answer.read()  # JSON, unless it is a balancer's own
         self.asked[identity] = answer.status
         if answer.status == 200:
             with self._news:
-                self.answers[identity] = body
+                self.answers[identity] = json.loads(body)
                 self._news.notify_all()
         else:
             self.closed.append(answer.getheader("Connection") == "close")

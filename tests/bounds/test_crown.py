@@ -18,7 +18,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT, FLOAT32, Rounding
 from graphs import classifier, onnx_model, run_onnx
-from hurtful import NETS, SIZES, Layers, boxes, graph
+from hard_networks import NETS, SIZES, Layers, boxes, graph
 
 KINDS = {**NETS, "mixed": None}
 

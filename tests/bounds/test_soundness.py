@@ -15,7 +15,7 @@ from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT, FLOAT32
 from graphs import onnx_model
-from hurtful import NETS, boxes, exact_margins, graph
+from hard_networks import NETS, boxes, exact_margins, graph
 
 
 def tensors(lower: Array, upper: Array) -> Interval:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from goodcert.cli import main as cli
-from goodcert.cli.bench.overload import Row, table
+from goodcert.cli.bench.overload import OverloadRow, table
 
 
 def test_a_row_counts_certificates_not_requests() -> None:
-    assert table([Row(256, 1894.0, 1498.0, 396.0)]).endswith("| 256 | 1,894 | 1,498 | 396 | 6,336 |")
+    assert table([OverloadRow(256, 1894.0, 1498.0, 396.0)]).endswith("| 256 | 1,894 | 1,498 | 396 | 6,336 |")
 
 
 def test_few_callers_are_all_answered_and_the_page_says_what_ran(tmp_path: Path) -> None:

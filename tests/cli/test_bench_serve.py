@@ -11,9 +11,9 @@ from goodcert.cli.bench.serving import load as loading
 from goodcert.cli.bench.serving import processes
 from goodcert.cli.bench.serving.bodies import BODIES, images
 from goodcert.cli.bench.serving.load import Request, load
-from goodcert.cli.bench.serving.results import Row, middle, plot, table
+from goodcert.cli.bench.serving.results import ServingRow, middle, plot, table
 
-ROW = Row("S", "PNG", 64, 0.2, 0.02, 0.1, 0.15, 3.0, 5.0)
+ROW = ServingRow("S", "PNG", 64, 0.2, 0.02, 0.1, 0.15, 3.0, 5.0)
 
 
 def test_the_share_is_what_decoding_and_the_engine_take_of_the_servers_time() -> None:
@@ -23,7 +23,7 @@ def test_the_share_is_what_decoding_and_the_engine_take_of_the_servers_time() ->
 
 
 def test_the_middle_round_counts_as_a_whole() -> None:
-    rounds = [Row("S", "PNG", 1, server, server, 0, 0, 0, 0) for server in (3.0, 1.0, 2.0)]
+    rounds = [ServingRow("S", "PNG", 1, server, server, 0, 0, 0, 0) for server in (3.0, 1.0, 2.0)]
     assert middle(rounds) is rounds[2]
     assert middle(rounds[:2]) is rounds[1]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from goodcert.cli import main as cli
-from goodcert.serve.access.keys import KeysFile
+from goodcert.serve.admission.keys import KeysFile
 
 
 @pytest.fixture

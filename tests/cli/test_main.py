@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 
 from goodcert.cli import main as cli
-from goodcert.cli.table import Row, digits, render
-from goodcert.serve.process import server, supervisor
-from goodcert.serve.settings import Settings
+from goodcert.cli.table import TableRow, digits, render
+from goodcert.serve.server import process, supervisor
+from goodcert.serve.settings.settings import Settings
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +30,7 @@ def test_a_missing_extra_is_one_sentence_that_names_it(monkeypatch: pytest.Monke
         cli.main(["train", "mnist-good100"])
 
 
-@pytest.mark.parametrize(("workers", "runner"), [(1, server), (2, supervisor)])
+@pytest.mark.parametrize(("workers", "runner"), [(1, process), (2, supervisor)])
 def test_serve_hands_its_settings_to_who_runs_one_process_or_several(
     monkeypatch: pytest.MonkeyPatch, workers: int, runner: ModuleType
 ) -> None:
@@ -53,7 +53,7 @@ def test_a_bound_is_never_shown_lower_and_a_confidence_never_higher_than_it_is()
 
 
 def test_columns_are_aligned() -> None:
-    lines = render([Row("a.png", "7", "0.9", "1.0", "in_distribution")]).split("\n")
+    lines = render([TableRow("a.png", "7", "0.9", "1.0", "in_distribution")]).split("\n")
     assert lines[0].index("prediction") == lines[1].index("7")
 
 
@@ -66,7 +66,7 @@ def test_operators_are_listed_with_what_their_rules_do(capsys: pytest.CaptureFix
 
 
 def test_the_certified_radius_is_a_column_only_where_it_was_asked_for() -> None:
-    row = Row("a.png", "7", "0.9", "1.0", "out_of_distribution_certified", "0.1234")
+    row = TableRow("a.png", "7", "0.9", "1.0", "out_of_distribution_certified", "0.1234")
     assert "radius" not in render([row])
     heading, line = render([row], radius=True).split("\n")
     assert heading.endswith("certified radius")

@@ -14,10 +14,10 @@ import pytest
 from standardwebhooks import Webhook
 
 from goodcert.cli import main as cli
-from goodcert.serve.event import event
+from goodcert.serve.core.event import event
 from goodcert.serve.ledger.database import connect, migrate
 from goodcert.serve.ledger.outbox import End, Outbox, put
-from serve.triggers.conftest import SECRET
+from serve.events.conftest import SECRET
 
 CONFIG = """
 ledger_url = "{url}"

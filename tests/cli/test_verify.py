@@ -22,10 +22,10 @@ from goodcert import zoo
 from goodcert.checker import check
 from goodcert.cli import main as cli
 from goodcert.cli.exact import pixels
-from goodcert.serve.app import create_app
 from goodcert.serve.proof.recompute import recompute
 from goodcert.serve.proof.signing import CERTIFICATE, CHECKPOINT, Signer, create_key, key_set, read_keys, verified
-from goodcert.serve.settings import Settings
+from goodcert.serve.server.app import create_app
+from goodcert.serve.settings.settings import Settings
 
 MODEL = zoo.folder() / "mnist-good100" / "1" / "model.onnx"
 PATH = "/v1/models/mnist-good100/versions/1/certify"

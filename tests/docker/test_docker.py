@@ -151,7 +151,7 @@ def test_the_container_serves_on_the_port_that_it_exposes(name: str):
 
 
 def test_every_setting_that_is_named_exists():
-    settings = pytest.importorskip("goodcert.serve.settings")
+    settings = pytest.importorskip("goodcert.serve.settings.settings")
     known = {f"GOODCERT_{name.upper()}" for name in settings.Settings.model_fields}
     named = {name for file in DOCKER.iterdir() for name in re.findall(r"GOODCERT_\w+", file.read_text())}
     assert named
@@ -170,7 +170,7 @@ def test_every_setting_that_is_named_exists():
 def test_the_service_starts_in_compose_with_keys_or_for_anyone(
     given: dict[str, str], starts: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    settings = pytest.importorskip("goodcert.serve.settings")
+    settings = pytest.importorskip("goodcert.serve.settings.settings")
     written = _yaml("compose.yaml")["services"]["goodcert"]["environment"]
     for name in [name for name in os.environ if name.startswith("GOODCERT_")]:
         monkeypatch.delenv(name)
@@ -207,9 +207,9 @@ def test_prometheus_asks_the_service_where_its_metrics_are_open_to_neighbours_on
 
 
 def test_compose_waits_longer_for_the_service_to_end_than_the_service_does():
-    settings = pytest.importorskip("goodcert.serve.settings")
+    settings = pytest.importorskip("goodcert.serve.settings.settings")
     waits = _yaml("compose.yaml")["services"]["goodcert"]["stop_grace_period"]
-    supervisor = pytest.importorskip("goodcert.serve.process.supervisor")
+    supervisor = pytest.importorskip("goodcert.serve.server.supervisor")
     longest = settings.Settings.model_fields["grace_ms"].default / 1000 + supervisor.LEAVE_SECONDS
     assert int(waits.removesuffix("s")) > longest
 

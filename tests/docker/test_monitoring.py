@@ -14,7 +14,7 @@ from prometheus import ask, eventually, free_port, prometheus, tool
 metrics = pytest.importorskip("goodcert.serve.telemetry.metrics")
 prometheus_client = pytest.importorskip("prometheus_client")
 
-from goodcert.serve.batching import Run  # noqa: E402  after the check that the extra is there
+from goodcert.serve.batching.batcher import BatchRun  # noqa: E402  after the check that the extra is there
 from goodcert.serve.telemetry.exposition import own_port  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -56,8 +56,8 @@ def test_an_expression_names_series_and_labels_that_exist(expression: str) -> No
 
 
 def test_an_expression_uses_values_of_labels_that_exist() -> None:
-    problems = pytest.importorskip("goodcert.serve.problems")
-    codes = {row.code for row in problems.TABLE.values()}
+    problems = pytest.importorskip("goodcert.serve.http.problems")
+    codes = {problem.code for problem in problems.PROBLEMS}
     (pattern,) = re.findall(r'goodcert_rejections_total\{code=~"([^"]+)"', RULES.read_text())
     assert set(pattern.split("|")) <= codes
 
@@ -116,7 +116,7 @@ def busy() -> Any:
     made = metrics.Metrics(prometheus_client.CollectorRegistry())
     made.requests["tiny", "200"].inc()
     made.count_problem("queue_full")
-    made.record_run(Run(3, (0.001, 0.002, 0.003), 0.004))
+    made.record_run(BatchRun(3, (0.001, 0.002, 0.003), 0.004))
     made.stages["total",].observe(0.01)
     for verdict in ("in_distribution", "out_of_distribution_certified"):
         made.record_answer("tiny", verdict, 0.5, 0.6)

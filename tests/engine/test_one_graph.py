@@ -17,10 +17,10 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.sequential import graph_of
 from goodcert.bounds.writer import write_graph
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.one_graph import one_graph
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.torch_engine import TorchEngine
 from goodcert.nets import build
 from graphs import Operation, classifier, onnx_model
 
@@ -61,7 +61,7 @@ def test_logits_are_those_of_the_prediction_and_margins_those_of_the_reference(
     graph = replace(net, opset=opset)
     logits, margins = OnnxEngine(graph, 1)(ball)
     np.testing.assert_allclose(logits, Predictor(write_graph(graph), 1)(ball.point), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(margins, EagerMargins(net, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(margins, TorchEngine(net, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
 
 
 def test_dense_weights_that_prediction_and_bound_share_are_held_and_read_once(net: Graph) -> None:
@@ -116,7 +116,7 @@ def check_against_the_reference(graph: Graph) -> None:
     ball = around(np.random.default_rng(6).random((3, 1, 2, 2), dtype=np.float32), 0.1)
     logits, margins = OnnxEngine(graph, 1)(ball)
     np.testing.assert_allclose(logits, Predictor(write_graph(graph), 1)(ball.point), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(margins, EagerMargins(graph, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(margins, TorchEngine(graph, torch.device("cpu"))(ball), rtol=1e-5, atol=1e-5)
 
 
 def test_between_convolutions_of_whole_blocks_nothing_leaves_the_layout(net: Graph) -> None:

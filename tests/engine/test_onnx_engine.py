@@ -7,10 +7,10 @@ import torch
 from exact import rational
 from goodcert.bounds.ball import Ball, around
 from goodcert.bounds.reader import read_graph
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.onnx_engine import OnnxEngine
+from goodcert.engine.torch_engine import TorchEngine
 from graphs import classifier
-from hurtful import NETS, boxes, exact_margins, graph
+from hard_networks import NETS, boxes, exact_margins, graph
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -30,13 +30,13 @@ def test_numbers_are_those_of_eager_pytorch(count: int) -> None:
     model = read_graph(classifier())
     images = np.random.default_rng(0).random((count, 1, 8, 8), dtype=np.float32)
     ball = around(images, 0.05)
-    eager, exported = EagerMargins(model, torch.device("cpu"))(ball), OnnxEngine(model, 1)(ball).margins
+    eager, exported = TorchEngine(model, torch.device("cpu"))(ball), OnnxEngine(model, 1)(ball).margins
     assert exported.dtype == np.float64
     np.testing.assert_allclose(exported, eager, rtol=1e-5, atol=1e-5)
 
 
 def test_eager_margins_give_a_row_the_same_bits_in_every_batch() -> None:
-    bounds = EagerMargins(read_graph(classifier()), torch.device("cpu"))
+    bounds = TorchEngine(read_graph(classifier()), torch.device("cpu"))
     ball = around(np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32), 0.05)
     whole = bounds(ball)
     for size in (1, 2, 3, 15, 16, 17, 31, 48, 63):

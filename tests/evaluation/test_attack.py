@@ -11,8 +11,8 @@ from goodcert import engine
 from goodcert.bounds.reader import read_graph
 from goodcert.engine.prediction import confidence
 from goodcert.evaluation.attack import BUDGETS, Budget, attack, inner_box, log_odds, sample, starts
+from goodcert.evaluation.differentiable import forward
 from goodcert.evaluation.evaluate import highest
-from goodcert.evaluation.forward import forward
 from graphs import classifier
 
 BUDGET, CPU = Budget(points=12, steps=15, restarts=2), torch.device("cpu")

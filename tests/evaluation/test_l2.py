@@ -16,7 +16,7 @@ from goodcert.evaluation import l2
 from goodcert.evaluation.evaluate import load, measure
 from goodcert.evaluation.measures import auc
 from goodcert.evaluation.report import report
-from goodcert.evaluation.results import Row, markdown, read, row, write
+from goodcert.evaluation.results import ResultRow, markdown, read, row, write
 from goodcert.nets.joint import Joint
 from goodcert.nets.mixture import LogOdds, Mixture
 from goodcert.training.graphs import deployed
@@ -113,8 +113,8 @@ def test_the_table_has_it_for_such_models_alone(
 
 
 def test_rows_from_before_it_was_measured_can_be_read(tmp_path: Path) -> None:
-    write([Row("CCU", "ccu")], tmp_path / "rows.json")
+    write([ResultRow("CCU", "ccu")], tmp_path / "rows.json")
     text = (tmp_path / "rows.json").read_text()
     (tmp_path / "rows.json").write_text(text.replace(',\n  "l2": []', ""))
     assert "l2" not in (tmp_path / "rows.json").read_text()
-    assert read(tmp_path / "rows.json") == [Row("CCU", "ccu")]
+    assert read(tmp_path / "rows.json") == [ResultRow("CCU", "ccu")]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from goodcert.evaluation.methods import Row, Subject, measure, table
+from goodcert.evaluation.methods import MethodRow, Subject, measure, table
 from graphs import classifier
 
 
@@ -16,6 +16,6 @@ def test_crown_certifies_more_than_ibp_and_auto_exactly_what_crown_does() -> Non
 
 
 def test_the_table_has_a_line_for_each_row() -> None:
-    heading, _, line = table([Row("GOOD_100", 0.3, 7, (0.0, 50.0, 50.0), (0.5, 250.0, 99.0))]).split("\n")
+    heading, _, line = table([MethodRow("GOOD_100", 0.3, 7, (0.0, 50.0, 50.0), (0.5, 250.0, 99.0))]).split("\n")
     assert heading.count("|") == line.count("|")
     assert line == "| GOOD_100 | 0.3 | 7 | 0.0 % | 50.0 % | 50.0 % | 0.5 | 250.0 | 99.0 |"

@@ -15,7 +15,7 @@ from goodcert.evaluation.attack import Budget
 from goodcert.evaluation.evaluate import SWEEP, ImageSets, Measured, load, measure
 from goodcert.evaluation.plots import layout, overview, radii
 from goodcert.evaluation.report import limit, report, share
-from goodcert.evaluation.results import OutRow, Row, row
+from goodcert.evaluation.results import OutRow, ResultRow, row
 
 
 class Page(HTMLParser):
@@ -36,13 +36,13 @@ def images(artifacts: list[artifact.Artifact], folder: Path) -> ImageSets:
 
 
 @pytest.fixture(scope="module")
-def measured(artifacts: list[artifact.Artifact], images: ImageSets) -> list[tuple[Row, Measured]]:
+def measured(artifacts: list[artifact.Artifact], images: ImageSets) -> list[tuple[ResultRow, Measured]]:
     both = measure(artifacts, images, "0.05", budget=Budget(3, 2, 1), sweep=True)
     return [(row(one, f"model{i}", "goodcert evaluate"), one) for i, one in enumerate(both)]
 
 
 @pytest.fixture(scope="module")
-def page(measured: list[tuple[Row, Measured]], images: ImageSets) -> str:
+def page(measured: list[tuple[ResultRow, Measured]], images: ImageSets) -> str:
     rows = [*(r for r, _ in measured), *paper.ROWS["mnist"]]
     return report("A <title>", ["An <introduction>."], rows, measured, images)
 
@@ -95,7 +95,7 @@ def test_one_model_without_attack_makes_a_report_too(
 
 
 def test_models_come_one_by_one_in_the_order_of_the_table(
-    measured: list[tuple[Row, Measured]], images: ImageSets
+    measured: list[tuple[ResultRow, Measured]], images: ImageSets
 ) -> None:
     page = report("Reversed", [], [r for r, _ in reversed(measured)], measured, images)
     assert re.findall(r"<summary>\w+, S \((\w+)\)", page) == ["model1", "model0"]
@@ -105,7 +105,7 @@ def test_no_panel_is_left_alone_on_a_line() -> None:
     assert (layout(5), layout(7), layout(8), layout(11)) == ((1, 5), (2, 4), (2, 4), (3, 4))
 
 
-def test_the_axis_of_the_bounds_is_as_long_as_they_are(measured: list[tuple[Row, Measured]]) -> None:
+def test_the_axis_of_the_bounds_is_as_long_as_they_are(measured: list[tuple[ResultRow, Measured]]) -> None:
     flat = {"a set": np.linspace(0.10, 0.15, len(SWEEP))[:, None]}
     means, _, _ = radii(replace(measured[0][1], sweep=flat)).svg.partition("guaranteed AUC (%)")
     ends = [float(number) for number in re.findall(r">(0\.1\d+)</text>", means)]
@@ -118,5 +118,5 @@ def test_a_confidence_is_never_shown_higher_and_a_bound_never_lower_than_it_is()
 
 
 def test_the_numbers_at_the_axes_are_whole() -> None:
-    rows = [Row("Plain", "plain", accuracy=98.0, out={"a set at 0.12345": OutRow(auc=99.0)})]
+    rows = [ResultRow("Plain", "plain", accuracy=98.0, out={"a set at 0.12345": OutRow(auc=99.0)})]
     assert "a set at 0.12345</text>" in overview(rows).svg

@@ -11,7 +11,7 @@ from goodcert.evaluation.evaluate import load, measure
 from goodcert.evaluation.results import (
     READING,
     OutRow,
-    Row,
+    ResultRow,
     introduction,
     markdown,
     merged,
@@ -22,7 +22,7 @@ from goodcert.evaluation.results import (
 )
 
 ROWS = [
-    Row(
+    ResultRow(
         "Plain",
         "plain",
         "S",
@@ -33,7 +33,7 @@ ROWS = [
         "goodcert evaluate",
         "ab",
     ),
-    Row("GOOD_100", "paper", "L", accuracy=98.7, out={"letters": OutRow(auc=99.0)}, source="a paper"),
+    ResultRow("GOOD_100", "paper", "L", accuracy=98.7, out={"letters": OutRow(auc=99.0)}, source="a paper"),
 ]
 
 
@@ -60,7 +60,7 @@ def test_a_row_with_other_names_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_new_row_takes_the_place_of_the_old_one_of_its_name_and_published_ones_stay_last() -> None:
-    again, other = Row("Plain", "plain", accuracy=1.0), Row("OE", "oe")
+    again, other = ResultRow("Plain", "plain", accuracy=1.0), ResultRow("OE", "oe")
     assert merged(ROWS, [again, other, ROWS[1]]) == [again, other, ROWS[1]]
 
 
@@ -76,7 +76,7 @@ def test_a_table_has_every_set_of_any_row_and_dashes_where_nothing_is_known() ->
 
 def test_how_to_read_a_method_is_said_where_it_is_in_the_table() -> None:
     assert introduction(["A note."], ROWS)[1:] == ["A note.", READING["GOOD_"]]
-    assert introduction([], [Row("CCU", "ccu")])[1:] == [READING["CCU"]]
+    assert introduction([], [ResultRow("CCU", "ccu")])[1:] == [READING["CCU"]]
 
 
 def test_a_row_says_what_was_measured_on_which_file(artifacts: list[artifact.Artifact], folder: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_row_says_what_was_measured_on_which_file(artifacts: list[artifact.Art
 
 
 def test_rows_of_one_command_or_source_stand_together_under_it() -> None:
-    twin = Row("OE", "oe", "S", command="goodcert evaluate", model_sha256="cd")
+    twin = ResultRow("OE", "oe", "S", command="goodcert evaluate", model_sha256="cd")
     assert markdown("Results", [], [ROWS[0], ROWS[1], twin]).endswith(
         "`goodcert evaluate`:\n\n- Plain, S (plain), file ab\n- OE, S (oe), file cd\n\n"
         "a paper:\n\n- GOOD_100, L (paper)\n"
@@ -99,7 +99,7 @@ def test_rows_of_one_command_or_source_stand_together_under_it() -> None:
 
 
 def test_published_rows_that_are_told_no_more_go() -> None:
-    other = Row("GOOD_0", "paper/good0", source="a paper")
+    other = ResultRow("GOOD_0", "paper/good0", source="a paper")
     assert merged(ROWS, [other]) == [ROWS[0], other]
 
 

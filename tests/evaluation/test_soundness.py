@@ -10,8 +10,8 @@ import pytest
 from exact import affine, rational, relu
 from goodcert.cli import main
 from goodcert.evaluation import soundness
-from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Factory, Layers
-from goodcert.evaluation.soundness import Row, attempts, exact_values, quotients
+from goodcert.evaluation.hard_networks import NETS, WIDE_NETS, Factory, Layers
+from goodcert.evaluation.soundness import SoundnessRow, attempts, exact_values, quotients
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -63,9 +63,13 @@ def test_quotients_enclose_what_float64_cannot_hold() -> None:
 
 
 def test_rows_add_up_and_the_table_ends_with_their_sum() -> None:
-    rows = [Row("a", 10, 0, 0.0, 3, 0.5), Row("b", 1, 0, 0.0, 1, 0.25), Row("a", 5, 1, 0.125, 0, 0.0)]
+    rows = [
+        SoundnessRow("a", 10, 0, 0.0, 3, 0.5),
+        SoundnessRow("b", 1, 0, 0.0, 1, 0.25),
+        SoundnessRow("a", 5, 1, 0.125, 0, 0.0),
+    ]
     collected = soundness.collect(rows)
-    assert collected == [Row("a", 15, 1, 0.125, 3, 0.5), Row("b", 1, 0, 0.0, 1, 0.25)]
+    assert collected == [SoundnessRow("a", 15, 1, 0.125, 3, 0.5), SoundnessRow("b", 1, 0, 0.0, 1, 0.25)]
     assert soundness.table(collected).splitlines()[-1] == "| all | 16 | 1 | 1.2e-01 | 4 | 5.0e-01 |"
 
 
@@ -85,7 +89,7 @@ def test_the_command_fails_when_a_bound_is_broken(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rows = [Row(kind, 600, 0, 0.0, 7, 0.1) for kind in soundness.ALL_NETS]
+    rows = [SoundnessRow(kind, 600, 0, 0.0, 7, 0.1) for kind in soundness.ALL_NETS]
     rows[0] = replace(rows[0], escapes=escapes)
     monkeypatch.setattr(soundness, "attempts", lambda device: iter(rows * 2))  # noqa: ARG005
     page = tmp_path / "soundness.md"

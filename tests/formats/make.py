@@ -18,11 +18,11 @@ import numpy as np
 from PIL import Image
 
 from goodcert.artifact import Metadata, write
-from goodcert.serve import certify as heart
-from goodcert.serve.app import create_app
+from goodcert.serve.certifier import certifier as heart
 from goodcert.serve.ledger import writer
 from goodcert.serve.proof.signing import Signer, create_key, read_keys
-from goodcert.serve.settings import Settings
+from goodcert.serve.server.app import create_app
+from goodcert.serve.settings.settings import Settings
 from graphs import classifier
 
 CERTIFICATES = {

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from goodcert.serve.settings import Settings
+from goodcert import zoo
+from goodcert.serve.settings.settings import Settings
 from prometheus import free_port
 from serving import CERTIFY, Callers, Line, Served, images, is_ready, serving
 
@@ -28,7 +30,7 @@ defaults
     timeout client 60s
     timeout server 60s
 frontend callers
-    bind 127.0.0.1:{front}
+    bind fd@{front}
     default_backend replicas
 backend replicas
     option httpchk GET /health/ready
@@ -38,27 +40,33 @@ backend replicas
 
 
 @contextmanager
-def haproxy(folder: Path, **ports: int) -> Iterator[None]:
+def haproxy(folder: Path, **replicas: int) -> Iterator[int]:
+    """The port of a balancer in front of the replicas on these ports. Callers that come before it is up wait."""
     path = folder / "haproxy.cfg"
-    path.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
     command = ["haproxy", "-db", "-f", str(path)]
-    with (folder / "haproxy.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
+    with (folder / "haproxy.log").open("w") as log, socket.create_server(("127.0.0.1", 0)) as listener:
+        front = listener.fileno()
+        path.write_text(CONFIGURATION.format(front=front, **replicas), encoding="utf-8")
+        with subprocess.Popen(command, stdout=log, stderr=log, pass_fds=[front]) as process:
+            try:
+                yield listener.getsockname()[1]
+            finally:
+                process.terminate()
 
 
 class Replica:
     """One of those behind the balancer, on a port that stays its own."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, models: Path) -> None:
+        self.port = free_port()
+        self._models = str(models)
         self._running = ExitStack()
         self._served: Served | None = None
 
     def start(self) -> None:
-        self._served = self._running.enter_context(serving(*FLAGS, "--port", str(self.port)))
+        self._served = self._running.enter_context(
+            serving(*FLAGS, "--port", str(self.port), "--models", self._models)
+        )
         self._served.line(is_ready)
 
     def wait_until_asked(self) -> None:
@@ -90,12 +98,13 @@ def was_asked(line: Line) -> bool:
 def test_rolling_restarts_behind_haproxy_lose_no_request(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    front = free_port()
-    with Replica(free_port()) as first, Replica(free_port()) as second:
+    models = tmp_path / "models"
+    shutil.copytree(zoo.folder() / "mnist-good100" / "1", models / "mnist-good100" / "1")  # the one that is asked
+    with Replica(models) as first, Replica(models) as second:
         first.start()
         second.start()
-        with haproxy(tmp_path, front=front, first=first.port, second=second.port):
-            callers = Callers(front, images(8), patient=True)
+        with haproxy(tmp_path, first=first.port, second=second.port) as port:
+            callers = Callers(port, images(8))
             with callers.calling(CALLERS):
                 for replica in (first, second):
                     replica.wait_until_asked()

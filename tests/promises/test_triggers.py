@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serve.triggers.conftest import SECRET, Inbox, receiving
+from serve.events.conftest import SECRET, Inbox, receiving
 from serving import CERTIFY, Served, images, is_ready, serving
 
 PNG = {"Content-Type": "image/png"}

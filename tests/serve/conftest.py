@@ -20,13 +20,13 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
-from goodcert.serve.app import create_app
-from goodcert.serve.batching import Batcher, Limits
-from goodcert.serve.lifecycle import Lifecycle
-from goodcert.serve.process import listening
+from goodcert.serve.batching.batcher import Batcher, QueueLimits
+from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.repository.files import find
-from goodcert.serve.repository.loading import Loader
-from goodcert.serve.settings import Settings
+from goodcert.serve.repository.loader import Loader
+from goodcert.serve.server import listening
+from goodcert.serve.server.app import create_app
+from goodcert.serve.settings.settings import Settings
 
 HEIGHT, WIDTH, CLASSES = 4, 6, 3
 
@@ -205,7 +205,7 @@ def load_one(fake_compile):
     """The reason why the only model of a folder is refused."""
 
     def load_it(root):
-        batchers = [lambda work, *_: Batcher(work, Limits())] * 2
+        batchers = [lambda work, *_: Batcher(work, QueueLimits())] * 2
         (refused,) = Loader(fake_compile, "cpu", None, *batchers).load(find(root))
         return refused.reason
 

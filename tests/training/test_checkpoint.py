@@ -118,7 +118,7 @@ def test_the_memory_layout_of_the_optimiser_follows_its_parameters(
 ) -> None:
     train(replace(recipe, precision="bfloat16"), data, tmp_path, CPU)
     net = METHODS[recipe.method].network(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = checkpoint.Run(net, torch.optim.Adam(net.parameters(), fused=True), torch.Generator())
+    run = checkpoint.TrainingRun(net, torch.optim.Adam(net.parameters(), fused=True), torch.Generator())
     checkpoint.resume(run, tmp_path)
     assert not net[2].weight.is_contiguous()
     for parameter, state in run.optimizer.state.items():
@@ -130,7 +130,7 @@ def test_only_a_finished_run_is_built_upon(recipe: Recipe, data: Datasets, tmp_p
         checkpoint.finished(tmp_path)
     net = train(recipe, data, tmp_path, CPU)
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in checkpoint.finished(tmp_path).items())
-    run = checkpoint.Run(net, torch.optim.SGD(net.parameters()), torch.Generator(), 1)
+    run = checkpoint.TrainingRun(net, torch.optim.SGD(net.parameters()), torch.Generator(), 1)
     checkpoint.save(run, asdict(recipe), tmp_path)
     with pytest.raises(FileNotFoundError, match="finished"):
         checkpoint.finished(tmp_path)

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from goodcert.cli.table import Row, render
+from goodcert.cli.table import TableRow, render
 from goodcert.client import Certificate, Client, GoodcertError
 
 
@@ -40,7 +40,9 @@ def run(options: argparse.Namespace) -> int:
         for path, certificate in certified:
             print(json.dumps({"file": str(path), **certificate.raw}))
     elif certified:
-        print(render([Row.of(path.name, certificate) for path, certificate in certified], radius=options.radius))
+        print(
+            render([TableRow.of(path.name, certificate) for path, certificate in certified], radius=options.radius)
+        )
     for path, reason in failed:
         print(f"goodcert certify: {path}: {reason}", file=sys.stderr)
     return 1 if failed else 0

@@ -6,8 +6,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from goodcert.serve import settings
-from goodcert.serve.access import keys
+from goodcert.serve.admission import keys
+from goodcert.serve.settings import settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

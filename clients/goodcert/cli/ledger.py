@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from goodcert.serve import timestamp
+from goodcert.serve.core import timestamps
 from goodcert.serve.ledger import export
 from goodcert.serve.ledger.audit import Audit, audit
 from goodcert.serve.ledger.chain import Link, read_checkpoint
@@ -16,7 +16,7 @@ from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.retention import prune
 from goodcert.serve.proof.signing import KeyFault, SignatureRefused, Signer, key_set, read_keys
-from goodcert.serve.settings import SettingsError
+from goodcert.serve.settings.settings import SettingsError
 
 VARIABLE = "GOODCERT_LEDGER_URL"
 
@@ -97,13 +97,13 @@ def _checkpoint(options: argparse.Namespace) -> int:
 def _prune(options: argparse.Namespace) -> int:
     signer = Signer(read_keys(options.signing_keys)) if options.signing_keys else None
     with existing(options.url, writes=True).begin() as connection:
-        deleted = prune(connection, timestamp.parse(options.before), signer)
+        deleted = prune(connection, timestamps.parse(options.before), signer)
     print(f"{deleted} certificates deleted")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
-    since = timestamp.parse(options.since) if options.since else ""
+    since = timestamps.parse(options.since) if options.since else ""
     with existing(options.url).begin() as connection:
         written = export.write(connection, options.file, since)
     print(f"{written} certificates written to {options.file}")

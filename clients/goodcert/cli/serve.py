@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from goodcert.serve import settings
+from goodcert.serve.settings import settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
         chosen = settings.load(**flags)
         # Imported when it is known which: the supervisor of several must come before prometheus_client.
         if chosen.workers > 1:
-            from goodcert.serve.process.supervisor import run as serve
+            from goodcert.serve.server.supervisor import run as serve
         else:
-            from goodcert.serve.process.server import run as serve
+            from goodcert.serve.server.process import run as serve
         serve(chosen)
     except settings.SettingsError as error:
         print(f"goodcert serve: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 from goodcert.client import Certificate
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One line, as text; the names of the fields are the headings."""
 
     image: str
@@ -35,10 +35,10 @@ def digits(value: float, *, up: bool) -> str:
     return str(Decimal(value).quantize(Decimal("0.000001"), rounding=rounding))
 
 
-def render(rows: Sequence[Row], *, radius: bool = False) -> str:
+def render(rows: Sequence[TableRow], *, radius: bool = False) -> str:
     """The rows under their headings, columns aligned; with the certified radius where it was asked for."""
-    columns = len(Row._fields) if radius else len(Row._fields) - 1
-    headings = Row(*(name.replace("_", " ") for name in Row._fields))
+    columns = len(TableRow._fields) if radius else len(TableRow._fields) - 1
+    headings = TableRow(*(name.replace("_", " ") for name in TableRow._fields))
     lines = [line[:columns] for line in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from goodcert.serve import settings
+from goodcert.serve.events.receiver import Receiver
 from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.outbox import Outbox
-from goodcert.serve.settings import Settings, SettingsError
-from goodcert.serve.triggers.receiver import Receiver
-from goodcert.serve.triggers.trigger import read_secrets
+from goodcert.serve.settings import settings
+from goodcert.serve.settings.settings import Settings, SettingsError
+from goodcert.serve.settings.trigger_rules import read_secrets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

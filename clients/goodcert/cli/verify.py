@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from joserfc.jwk import KeySet
 
+from goodcert.serve.core.version import version
 from goodcert.serve.proof.claims import NAME, VERSION, ClaimsRefused, UnknownFormat, read
 from goodcert.serve.proof.contradictions import contradictions
 from goodcert.serve.proof.signing import CERTIFICATE, KeyFault, SignatureRefused, key_set, verified
-from goodcert.serve.version import version
 
 if TYPE_CHECKING:  # which needs the whole engine
     from goodcert.serve.proof.recompute import Recomputation

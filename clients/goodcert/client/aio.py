@@ -11,7 +11,7 @@ import httpx
 
 from goodcert.client import requests
 from goodcert.client.errors import GoodcertError, PartError
-from goodcert.client.requests import Call, Image, Options
+from goodcert.client.requests import ApiCall, Image, Options
 from goodcert.client.results import Certificate, ModelInfo
 from goodcert.client.retry import RetryPolicy
 
@@ -78,7 +78,7 @@ class AsyncClient:
         """Whether the service answers certificates now; ConnectionFailed where nobody answers at all."""
         return await self._send(requests.ready())
 
-    async def _send(self, call: Call[T]) -> T:
+    async def _send(self, call: ApiCall[T]) -> T:
         attempt, waited = 0, 0.0
         while True:
             try:
@@ -91,7 +91,7 @@ class AsyncClient:
             await self._sleep(wait)
             attempt, waited = attempt + 1, waited + wait
 
-    async def _ask(self, call: Call[T]) -> T:
+    async def _ask(self, call: ApiCall[T]) -> T:
         with requests.no_answer(self._http.base_url):
             response = await self._http.send(call.request(self._http), stream=True)
         with requests.broken_answer(self._http.base_url):

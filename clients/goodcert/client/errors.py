@@ -1,25 +1,25 @@
 """What can go wrong when the service is asked, from the wire to the single image.
 
-    GoodcertError                 everything below
-        ConnectionFailed          no answer began: nobody there, or the connection broke first
-        Timeout                   nothing came for `timeout` seconds
-        UnreadableAnswer          an answer came, and it is not one that the service gives
-        ServiceError              the service answered with a problem: code, status, title, detail
-            BadRequest            400, and its kinds: the same request will fail again
-                TooLarge          413  too many bytes or pixels
-                UnreadableImage   415  not an image that the service reads
-                InvalidValue      422  a size or an epsilon that cannot be
-            Denied                401, 403  the API key is missing, unknown or not enough
-            NotFound              404  no such model, version or page
-            Overloaded            429, 503  not now; `retry_after` says when, if the service did
-            DeadlinePassed        504  too late to be of use
+    GoodcertError
+        ConnectionFailed
+        Timeout
+        UnreadableAnswer
+        ServiceError
+            BadRequest
+                TooLarge
+                UnreadableImage
+                InvalidValue
+            Denied
+            NotFound
+            Overloaded
+            DeadlinePassed
 
 `PartError` is no exception: it stands in the list where an image of `certify_many` got no certificate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 
 class GoodcertError(Exception):
@@ -43,7 +43,10 @@ class ServiceError(GoodcertError):
 
     `code` is stable and meant for programs ("unknown" where the answer had none), `status` is the HTTP
     status, `title` and `detail` are for people, `retry_after` is in seconds, None where none was named.
+    `statuses`: those that are answered with just this class.
     """
+
+    statuses: ClassVar[tuple[int, ...]] = ()
 
     def __init__(
         self, code: str, status: int, title: str, detail: str = "", retry_after: float | None = None
@@ -62,47 +65,58 @@ class ServiceError(GoodcertError):
 class BadRequest(ServiceError):
     """The request itself is at fault: repeating it unchanged cannot help."""
 
+    statuses = (400,)
+
 
 class TooLarge(BadRequest):
     """The upload has more bytes or pixels than the service takes."""
+
+    statuses = (413,)
 
 
 class UnreadableImage(BadRequest):
     """The upload is not a whole image in a format that the service reads."""
 
+    statuses = (415,)
+
 
 class InvalidValue(BadRequest):
     """A value cannot be: an epsilon outside [0, 1], an image too small."""
+
+    statuses = (422,)
 
 
 class Denied(ServiceError):
     """The API key is missing, unknown, or does not allow this."""
 
+    statuses = (401, 403)
+
 
 class NotFound(ServiceError):
     """There is no such model, version or page at this address."""
+
+    statuses = (404,)
 
 
 class Overloaded(ServiceError):
     """The service cannot answer now and did no work; `retry_after` seconds later it may."""
 
+    statuses = (429, 503)
+
 
 class DeadlinePassed(ServiceError):
     """The answer would have come too late and was not computed."""
 
+    statuses = (504,)
 
-_BY_STATUS: Mapping[int, type[ServiceError]] = {
-    400: BadRequest,
-    401: Denied,
-    403: Denied,
-    404: NotFound,
-    413: TooLarge,
-    415: UnreadableImage,
-    422: InvalidValue,
-    429: Overloaded,
-    503: Overloaded,
-    504: DeadlinePassed,
-}
+
+def _kinds(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _kinds(child)
+
+
+_BY_STATUS = {status: kind for kind in _kinds(ServiceError) for status in kind.__dict__.get("statuses", ())}
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Call(Generic[T]):
+class ApiCall(Generic[T]):
     """One request, and what its answer becomes; answers with another status than `expected` are errors."""
 
     method: str
@@ -74,35 +74,35 @@ class Call(Generic[T]):
         raise service_error(response.status_code, _problem(response), response.reason_phrase, wait)
 
 
-def certify(image: bytes, **options: Unpack[Options]) -> Call[Certificate]:
+def certify(image: bytes, **options: Unpack[Options]) -> ApiCall[Certificate]:
     """Ask for the certificate of one image; `image` is the encoded file."""
     path, query = _target(**options)
     content = {"params": query, "content": image, "headers": {"Content-Type": content_type(image)}}
-    return Call("POST", path, lambda response: Certificate.from_json(_json(response)), content)
+    return ApiCall("POST", path, lambda response: Certificate.from_json(_json(response)), content)
 
 
-def certify_many(images: Sequence[bytes], **options: Unpack[Options]) -> Call[list[Certificate | PartError]]:
+def certify_many(images: Sequence[bytes], **options: Unpack[Options]) -> ApiCall[list[Certificate | PartError]]:
     """Ask for the certificates of several images in one request, answered in order."""
     path, query = _target(**options)
     parts = [("images", (str(index), image, content_type(image))) for index, image in enumerate(images)]
     content = {"params": query, "files": parts}
-    return Call("POST", path, lambda response: certificates_from_json(_json(response), len(parts)), content)
+    return ApiCall("POST", path, lambda response: certificates_from_json(_json(response), len(parts)), content)
 
 
-def models() -> Call[list[ModelInfo]]:
+def models() -> ApiCall[list[ModelInfo]]:
     """Ask which models there are."""
-    return Call("GET", "/v1/models", lambda response: models_from_json(_json(response)))
+    return ApiCall("GET", "/v1/models", lambda response: models_from_json(_json(response)))
 
 
-def model(name: str) -> Call[ModelInfo]:
+def model(name: str) -> ApiCall[ModelInfo]:
     """Ask for the card of one model."""
-    return Call("GET", f"/v1/models/{_segment(name)}", lambda response: ModelInfo.from_json(_json(response)))
+    return ApiCall("GET", f"/v1/models/{_segment(name)}", lambda response: ModelInfo.from_json(_json(response)))
 
 
-def ready() -> Call[bool]:
+def ready() -> ApiCall[bool]:
     """Ask whether the service would answer now; "no" (503) is an answer and no error."""
     expected = frozenset({200, 503})
-    return Call("GET", "/health/ready", lambda response: response.status_code == 200, expected=expected)
+    return ApiCall("GET", "/health/ready", lambda response: response.status_code == 200, expected=expected)
 
 
 def read_image(image: Image) -> bytes:

@@ -11,7 +11,7 @@ import httpx
 
 from goodcert.client import requests
 from goodcert.client.errors import GoodcertError, PartError
-from goodcert.client.requests import Call, Image, Options
+from goodcert.client.requests import ApiCall, Image, Options
 from goodcert.client.results import Certificate, ModelInfo
 from goodcert.client.retry import RetryPolicy
 
@@ -76,7 +76,7 @@ class Client:
         """Whether the service answers certificates now; ConnectionFailed where nobody answers at all."""
         return self._send(requests.ready())
 
-    def _send(self, call: Call[T]) -> T:
+    def _send(self, call: ApiCall[T]) -> T:
         attempt, waited = 0, 0.0
         while True:
             try:
@@ -89,7 +89,7 @@ class Client:
             self._sleep(wait)
             attempt, waited = attempt + 1, waited + wait
 
-    def _ask(self, call: Call[T]) -> T:
+    def _ask(self, call: ApiCall[T]) -> T:
         with requests.no_answer(self._http.base_url):
             response = self._http.send(call.request(self._http), stream=True)
         with requests.broken_answer(self._http.base_url), closing(response):

@@ -13,7 +13,7 @@ ROUNDINGS = 12
 """On a path of the deployed norm and in our scale and shift together, as rounding.py counts them."""
 
 
-class Statistics(NamedTuple):
+class NormStatistics(NamedTuple):
     """float64 (C,). magnitude: |beta| + |mean scale|, the sizes of what `shift` is the sum of."""
 
     scale: Tensor
@@ -21,7 +21,7 @@ class Statistics(NamedTuple):
     magnitude: Tensor
 
 
-def norm_statistics(node: Node, constants: Sequence[Tensor]) -> Statistics:
+def norm_statistics(node: Node, constants: Sequence[Tensor]) -> NormStatistics:
     """From the node's gamma, beta, mean and variance. Raises Unsupported for a norm in training mode, per
     pixel, or without finite scales."""
     epsilon = node.attributes.get("epsilon", 1e-5)
@@ -41,7 +41,7 @@ def norm_statistics(node: Node, constants: Sequence[Tensor]) -> Statistics:
         )
     if ((scale != 0) & (scale.abs() < 2.0**-100)).any():  # float32 would round it by more than a share of itself
         raise Unsupported(f"node {node.name!r} (BatchNormalization): a scale below 2^-100 that is not 0")
-    return Statistics(scale, shift, beta.abs() + (mean * scale).abs())
+    return NormStatistics(scale, shift, beta.abs() + (mean * scale).abs())
 
 
 def _within(values: Tensor, smallest: float, largest: float) -> bool:

@@ -118,8 +118,8 @@ cube have activations inside those of the cube, up to their margins. In the same
 and overflows with the deployed one. For any other model the bound is 1.
 
 What this does not cover: kernels that are no sums of products (Winograd, FFT) and products of shortened operands
-(TF32, bfloat16). `goodcert.engine.canary` looks for those on the device. Nor systems that read subnormal
-operands as zero: subnormal results may be flushed, but a subnormal weight times 2^60 is no underflow.
+(TF32, bfloat16). `goodcert.engine.checks.kernel_check` looks for those on the device. Nor systems that read
+subnormal operands as zero: subnormal results may be flushed, but a subnormal weight times 2^60 is no underflow.
 """
 
 from dataclasses import dataclass

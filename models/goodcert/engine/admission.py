@@ -1,7 +1,7 @@
 """From a model to the graph that will be bounded, or to the reason why it is refused, by node and operator.
 
 Cheap beside compiling, and it runs nothing but what it has understood: this is what an untrusted file goes through
-in a process of its own (examination.py) before it is loaded.
+in a process of its own (sandbox/child.py) before it is loaded.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from goodcert.bounds.joint import head
 from goodcert.bounds.reader import read_both
 from goodcert.bounds.rounding import EXACT, FLOAT32
 from goodcert.bounds.validation import check_inference
-from goodcert.engine import rows
+from goodcert.engine.checks import batch_independence
 from goodcert.engine.errors import EngineError
 
 MAX_ELEMENTS = 2**24
@@ -114,7 +114,7 @@ def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     output = two[graph.outputs[0]] or ()
     if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
         raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
-    rows.check(graph, shape)
+    batch_independence.check(graph, shape)
     return shape, output[0]
 
 

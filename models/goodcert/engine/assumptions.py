@@ -18,10 +18,11 @@ class Assumption:
 
 
 _BOUNDS, _ENGINE = "tests/bounds/test_", "tests/engine/test_"
+_KERNELS = "tests/engine/checks/test_kernel_check.py::"
 _ARITHMETIC = f"{_ENGINE}arithmetic.py::"
 _RULES = f"{_BOUNDS}rules.py::test_layer_bounds_contain_what_onnx_runtime_computes"
 _CONFORMANCE = f"{_BOUNDS}conformance.py::test_every_case_is_contained_or_refused_by_name"
-_SELFCHECK = "goodcert.engine.selfcheck.check"
+_SELFCHECK = "goodcert.engine.checks.selfcheck.check"
 _BENCH = "goodcert bench transcendental"
 
 ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
@@ -60,7 +61,7 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             "rounding.py covers every order, fused or not, and no more.",
             (
                 f"{_ARITHMETIC}test_one_operation_is_rounded_to_nearest_ties_to_even",
-                "goodcert.engine.canary.check_prediction",
+                "goodcert.engine.checks.kernel_check.check_prediction",
                 _BENCH,
             ),
         ),
@@ -77,9 +78,9 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             "bfloat16.",
             "rounding.py, step 1; what it does not cover, last paragraph.",
             (
-                "goodcert.engine.canary.check_prediction",
-                f"{_ENGINE}canary.py::test_onnx_runtime_passes",
-                f"{_ENGINE}canary.py::test_shortened_operands_are_caught",
+                "goodcert.engine.checks.kernel_check.check_prediction",
+                f"{_KERNELS}test_onnx_runtime_passes",
+                f"{_KERNELS}test_shortened_operands_are_caught",
             ),
         ),
         Assumption(
@@ -185,14 +186,14 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             "Its kernels on the GPU are sums of float32 products, too.",
             "rounding.py, step 2.",
             (
-                "goodcert.engine.canary.check_bounds",
+                "goodcert.engine.checks.kernel_check.check_bounds",
                 "goodcert.engine.device.keep_float32_honest",
-                f"{_ENGINE}canary.py::test_checks_of_a_graph_pass_here",
+                f"{_KERNELS}test_checks_of_a_graph_pass_here",
             ),
         ),
         Assumption(
             "On the CPU a row of a batch of a multiple of 16 rows gets the same bits in every such batch.",
-            "eager.py, the reference for the tests.",
+            "torch_engine.py, the reference for the tests.",
             (f"{_ENGINE}onnx_engine.py::test_eager_margins_give_a_row_the_same_bits_in_every_batch",),
         ),
         Assumption(
@@ -216,7 +217,7 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
         Assumption(
             "Products of matrices of whole numbers are exact in float64 while their partial sums stay below 2^53.",
             "preprocess.py: resizing and grey conversion round once.",
-            ("tests/serve/test_preprocess.py::test_values_err_by_no_more_than_the_stated_margin",),
+            ("tests/serve/images/test_preprocess.py::test_values_err_by_no_more_than_the_stated_margin",),
         ),
         Assumption(
             "A decimal becomes the nearest float64, and Fraction is exact.",
@@ -229,15 +230,15 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             "PNG, BMP and lossless WebP become the pixels that they store.",
             "A certificate of scope `upload` is about these.",
             (
-                "tests/serve/test_decode.py::test_grey_pixels_come_out_as_they_went_in",
-                "tests/serve/test_decode.py::test_colour_pixels_come_out_as_they_went_in",
-                "tests/serve/test_plain.py::test_both_ways_judge_alike",
+                "tests/serve/images/test_decode.py::test_grey_pixels_come_out_as_they_went_in",
+                "tests/serve/images/test_decode.py::test_colour_pixels_come_out_as_they_went_in",
+                "tests/serve/images/test_png.py::test_both_ways_judge_alike",
             ),
         ),
         Assumption(
             "JPEG and lossy WebP become the same pixels wherever they are decoded.",
             "`goodcert verify` decodes the image again.",
-            ("tests/serve/test_decode.py::test_jpeg_is_read_as_pillow_reads_it",),
+            ("tests/serve/images/test_decode.py::test_jpeg_is_read_as_pillow_reads_it",),
             unwatched="Other versions of the libraries may round otherwise. The ball is around the pixels that "
             "were decoded here.",
         ),

@@ -14,16 +14,15 @@ from goodcert.bounds import Unsupported
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
-from goodcert.engine import canary, selfcheck
 from goodcert.engine.admission import admit
-from goodcert.engine.checks import translation
+from goodcert.engine.checks import kernel_check, selfcheck, translation
+from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
-from goodcert.engine.eager import EagerMargins
 from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
-from goodcert.engine.tighter import Tighten, Tighter
+from goodcert.engine.torch_engine import TorchEngine
 
 Margins = Callable[[], NDArray[np.float64]]
 """Gives margins (N, K, K) once they are computed."""
@@ -79,7 +78,7 @@ def _compile(
         translation.check(classifier.file, classifier.written)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
-    canary.check_prediction(graph, threads, canary.BATCHES)
+    kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)
     if classifier.bounded:
         evaluate, tighten = _evaluate(graph, predictor, target, threads, eager), _tighter(graph, target, threads)
     else:
@@ -101,8 +100,8 @@ def _evaluate(
 ) -> Callable[[Ball], Evaluation]:
     if device.type == "cpu" and not eager:
         return OnnxEngine(graph, threads)
-    canary.check_bounds(graph.to(device), device, range(16, 65, 16))
-    return partial(_beside, predictor, EagerMargins(graph, device).begin)
+    kernel_check.check_bounds(graph.to(device), device, range(16, 65, 16))
+    return partial(_beside, predictor, TorchEngine(graph, device).begin)
 
 
 def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) -> Evaluation:
@@ -114,7 +113,7 @@ def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) 
 def _tighter(graph: Graph, device: torch.device, threads: int | None) -> Tighten | str:
     """Linear bounds, or why there are none: such a graph is served all the same."""
     try:
-        return Tighter(graph, device, threads)
+        return CrownEngine(graph, device, threads)
     except Unsupported as error:
         return str(error)
 

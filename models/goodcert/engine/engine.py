@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from goodcert.bounds.ball import Ball, around
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.engine.certificates import Certificates
+from goodcert.engine.crown_engine import Tighten
 from goodcert.engine.errors import EngineError
 from goodcert.engine.prediction import confidence
 from goodcert.engine.radius import radii
-from goodcert.engine.tighter import Tighten
 
 
 class Evaluation(NamedTuple):

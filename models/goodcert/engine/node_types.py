@@ -51,7 +51,7 @@ def require_known(model: onnx.ModelProto, runs: onnx.ModelProto, level: str) -> 
 
 
 def _opset(model: onnx.ModelProto) -> int:
-    return next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    return next(int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx"))
 
 
 def _body(node: onnx.NodeProto, opset: int) -> list[str]:

@@ -19,7 +19,7 @@ from goodcert.engine.prediction import confidence
 from goodcert.evaluation import benchmarks, l2
 from goodcert.evaluation.attack import Budget, Points, attack, sample
 from goodcert.evaluation.benchmarks import Images
-from goodcert.evaluation.forward import forward
+from goodcert.evaluation.differentiable import forward
 from goodcert.evaluation.measures import Results, Scores, out_result
 
 _CHUNK = 512

@@ -38,7 +38,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """certified: percent of `rejected` images (confidence at most the threshold) that are so on the whole ball.
     milliseconds: of CPU time per image, which others on the machine hardly change. Both as in `METHODS`."""
 
@@ -87,13 +87,13 @@ def outliers(metadata: Metadata, folder: Path, each: int) -> NDArray[np.uint8]:
     return np.concatenate([benchmarks.fitted(packs.load(folder, n).images[:each], metadata) for n in names])
 
 
-def measure(subject: Subject, images: NDArray[np.uint8], device: str) -> list[Row]:
+def measure(subject: Subject, images: NDArray[np.uint8], device: str) -> list[MethodRow]:
     """One row for each of its epsilons, one thread for ibp."""
     compiled = engine.compile(subject.model, device, threads=1)
     return [_row(compiled, subject, images, epsilon) for epsilon in subject.epsilons]
 
 
-def _row(compiled: engine.Engine, subject: Subject, images: NDArray[np.uint8], epsilon: float) -> Row:
+def _row(compiled: engine.Engine, subject: Subject, images: NDArray[np.uint8], epsilon: float) -> MethodRow:
     shares, times, rejected = [], [], 0
     for method in METHODS:
         start = process_time()
@@ -101,10 +101,10 @@ def _row(compiled: engine.Engine, subject: Subject, images: NDArray[np.uint8], e
         times.append((process_time() - start) * 1e3 / len(images))
         rejected = int((found.confidence <= subject.threshold).sum())
         shares.append(100 * int((found.confidence_upper_bound <= subject.threshold).sum()) / max(rejected, 1))
-    return Row(subject.name, epsilon, rejected, tuple(shares), tuple(times))
+    return MethodRow(subject.name, epsilon, rejected, tuple(shares), tuple(times))
 
 
-def table(rows: Iterable[Row]) -> str:
+def table(rows: Iterable[MethodRow]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| training | epsilon | rejected | ibp | crown | auto | ibp (CPU ms) | crown (CPU ms) | auto (CPU ms) |",

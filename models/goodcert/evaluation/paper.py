@@ -5,7 +5,7 @@ The figures are those that the authors' own notebook prints for the tables of th
 
 from collections.abc import Mapping, Sequence
 
-from goodcert.evaluation.results import OutRow, Row
+from goodcert.evaluation.results import OutRow, ResultRow
 
 SOURCE = (
     "Bitterwolf, Meinke and Hein, NeurIPS 2020, as printed by eval2tex.ipynb in github.com/j-cb/GOOD at c4a8ce1: "
@@ -31,11 +31,11 @@ GOOD_100 98.7  100.0 96.5 78.0   99.0 53.8 3.3  100.0 99.9 99.4  100.0 100.0 100
 """
 
 
-def _row(method: str, accuracy: float, figures: Sequence[float]) -> Row:
+def _row(method: str, accuracy: float, figures: Sequence[float]) -> ResultRow:
     aucs = [
         OutRow(auc=a, aauc=b, gauc=c) for a, b, c in zip(figures[::3], figures[1::3], figures[2::3], strict=True)
     ]
-    return Row(
+    return ResultRow(
         method=method,
         name=f"paper/{method.lower().replace('_', '')}",
         net="L",
@@ -46,10 +46,10 @@ def _row(method: str, accuracy: float, figures: Sequence[float]) -> Row:
     )
 
 
-def _rows(table: str) -> tuple[Row, ...]:
+def _rows(table: str) -> tuple[ResultRow, ...]:
     lines = [line.split() for line in table.strip().splitlines()]
     return tuple(_row(method, float(first), [float(text) for text in rest]) for method, first, *rest in lines)
 
 
-ROWS: Mapping[str, Sequence[Row]] = {"mnist": _rows(_MNIST)}
+ROWS: Mapping[str, Sequence[ResultRow]] = {"mnist": _rows(_MNIST)}
 """By the name of the benchmark; none for the others."""

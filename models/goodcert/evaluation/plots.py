@@ -17,7 +17,7 @@ from PIL import Image
 
 from goodcert.evaluation.evaluate import SWEEP, Measured
 from goodcert.evaluation.measures import Scores, auc, roc
-from goodcert.evaluation.results import OutRow, Row, outs
+from goodcert.evaluation.results import OutRow, ResultRow, outs
 
 INK = "#010203"
 """Stands for the page's own text colour."""
@@ -59,7 +59,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def overview(rows: Sequence[Row]) -> Plot:
+def overview(rows: Sequence[ResultRow]) -> Plot:
     """One panel an out-distribution, one line a model: the three AUCs and how far they lie apart."""
     names = outs(rows)
     with _style():

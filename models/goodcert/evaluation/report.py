@@ -13,7 +13,7 @@ from goodcert.evaluation.attack import sample
 from goodcert.evaluation.benchmarks import Images
 from goodcert.evaluation.evaluate import ImageSets, Measured
 from goodcert.evaluation.measures import ABSENT, percent
-from goodcert.evaluation.results import OutRow, Row, label, outs
+from goodcert.evaluation.results import OutRow, ResultRow, label, outs
 
 OUTLIERS_SHOWN = 12
 """The most confident ones of each out-distribution."""
@@ -37,7 +37,7 @@ class Seen:
 class Section:
     """What is shown of one model."""
 
-    row: Row
+    row: ResultRow
     title: str
     labels: str
     plots: Sequence[tuple[str, plots.Plot]]
@@ -48,8 +48,8 @@ class Section:
 def report(
     title: str,
     introduction: Sequence[str],
-    rows: Sequence[Row],
-    measured: Sequence[tuple[Row, Measured]],
+    rows: Sequence[ResultRow],
+    measured: Sequence[tuple[ResultRow, Measured]],
     images: ImageSets,
 ) -> str:
     """The page: all `rows` in its table, and the models of this run one by one, in the same order."""
@@ -92,7 +92,7 @@ def limit(bound: float) -> str:
     return f"{ceil(1000 * bound) / 10:.1f}"
 
 
-def section(row: Row, measured: Measured, images: ImageSets) -> Section:
+def section(row: ResultRow, measured: Measured, images: ImageSets) -> Section:
     """The plots and pictures of one model."""
     drawn = [
         ("Confidence and guaranteed bound", plots.histograms(measured)),

@@ -47,7 +47,7 @@ class L2Row:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One model. name: of its folder, unique in a table. command: what measured it; source: who else says so. l2:
     for models with a guarantee of their own in l2."""
 
@@ -64,7 +64,7 @@ class Row:
     l2: tuple[L2Row, ...] = ()
 
 
-def row(measured: Measured, name: str, command: str) -> Row:
+def row(measured: Measured, name: str, command: str) -> ResultRow:
     """The row of one model, measured by `command`."""
     results, artifact = measured.results(), measured.artifact
     out = {
@@ -83,7 +83,7 @@ def row(measured: Measured, name: str, command: str) -> Row:
         )
         for key, r in results.outside.items()
     }
-    return Row(
+    return ResultRow(
         method=artifact.metadata.method,
         name=name,
         net=artifact.metadata.recipe.get("net"),
@@ -114,40 +114,40 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, DIGITS)
 
 
-def read(path: Path) -> list[Row]:
+def read(path: Path) -> list[ResultRow]:
     """The rows of a file; none where there is no file. ValueError for a file that holds something else."""
     if not path.exists():
         return []
     return [_parse(path, facts) for facts in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def write(rows: Sequence[Row], path: Path) -> None:
+def write(rows: Sequence[ResultRow], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8")
 
 
-def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+def merged(old: Sequence[ResultRow], new: Sequence[ResultRow]) -> list[ResultRow]:
     """The old rows, each replaced where a new one has its name, then the others; published ones last, of which
     only the new."""
     by_name = {r.name: r for r in old if r.source is None} | {r.name: r for r in new}
     return sorted(by_name.values(), key=lambda r: r.source is not None)
 
 
-def _parse(path: Path, facts: Mapping[str, Any]) -> Row:
-    known = {f.name for f in fields(Row)}
+def _parse(path: Path, facts: Mapping[str, Any]) -> ResultRow:
+    known = {f.name for f in fields(ResultRow)}
     wrong = sorted((facts.keys() | {"l2"}) ^ known)  # l2 is younger than some files
     if wrong:
         raise ValueError(f"{path}: a row lacks or adds {wrong}; delete the file and evaluate the models again")
     out = {name: OutRow(**r) for name, r in facts["out"].items()}
-    return Row(**{**facts, "out": out, "l2": tuple(L2Row(**r) for r in facts.get("l2", ()))})
+    return ResultRow(**{**facts, "out": out, "l2": tuple(L2Row(**r) for r in facts.get("l2", ()))})
 
 
-def outs(rows: Sequence[Row]) -> list[str]:
+def outs(rows: Sequence[ResultRow]) -> list[str]:
     """Every out-distribution of any row, in the order in which they first come."""
     return list(dict.fromkeys(name for r in rows for name in r.out))
 
 
-def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> str:
+def markdown(title: str, introduction: Sequence[str], rows: Sequence[ResultRow]) -> str:
     """A page: its paragraphs, the AUCs, the false positive rates, where the rows come from."""
     paragraphs = "\n\n".join(introduction)
     aucs = _table(rows, lambda r: (r.auc, r.aauc, r.gauc))
@@ -171,7 +171,7 @@ def markdown(title: str, introduction: Sequence[str], rows: Sequence[Row]) -> st
 """
 
 
-def _origins(rows: Sequence[Row]) -> str:
+def _origins(rows: Sequence[ResultRow]) -> str:
     """A paragraph for each source and each command, with its rows and, of those measured here, their files."""
     paragraphs: dict[str, list[str]] = {}
     for r in rows:
@@ -180,7 +180,7 @@ def _origins(rows: Sequence[Row]) -> str:
     return "\n\n".join("\n".join([f"{origin}:", "", *lines]) for origin, lines in paragraphs.items())
 
 
-def introduction(notes: Sequence[str], rows: Sequence[Row]) -> list[str]:
+def introduction(notes: Sequence[str], rows: Sequence[ResultRow]) -> list[str]:
     """The paragraphs before the tables: what the figures mean, notes on the data, and how to read these rows."""
     reading = [text for method, text in READING.items() if any(r.method.startswith(method) for r in rows)]
     return [explanation(), *notes, *reading]
@@ -220,12 +220,12 @@ L2_EXPLANATION = (
 )
 
 
-def label(one: Row) -> str:
+def label(one: ResultRow) -> str:
     """What a table calls a model."""
     return f"{one.method}, {one.net or 'net unknown'} ({one.name})"
 
 
-def _table(rows: Sequence[Row], figures: Callable[[OutRow], Sequence[float | None]]) -> str:
+def _table(rows: Sequence[ResultRow], figures: Callable[[OutRow], Sequence[float | None]]) -> str:
     names = outs(rows)
     lines = [
         ["model", "epsilon", "accuracy", "mean confidence", *names],
@@ -236,17 +236,17 @@ def _table(rows: Sequence[Row], figures: Callable[[OutRow], Sequence[float | Non
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _told(one: Row, figures: Callable[[OutRow], Sequence[float | None]]) -> bool:
+def _told(one: ResultRow, figures: Callable[[OutRow], Sequence[float | None]]) -> bool:
     """Whether the row has any of these figures."""
     return any(value is not None for out in one.out.values() for value in figures(out))
 
 
-def l2_outs(rows: Sequence[Row]) -> list[str]:
+def l2_outs(rows: Sequence[ResultRow]) -> list[str]:
     """Every out-distribution on which an l2 guarantee was measured."""
     return list(dict.fromkeys(name for r in rows for one in r.l2 for name in one.gauc))
 
 
-def _l2_table(rows: Sequence[Row]) -> str:
+def _l2_table(rows: Sequence[ResultRow]) -> str:
     names = l2_outs(rows)
     lines = [
         ["model", "radius", *names],

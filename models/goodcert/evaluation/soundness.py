@@ -26,8 +26,8 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval, Nonnegative
 from goodcert.bounds.rounding import EXACT, FLOAT32, Rounding
 from goodcert.engine.prediction import confidence
-from goodcert.evaluation.hurtful import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
-from goodcert.evaluation.orders import ORDERS, dense
+from goodcert.evaluation.hard_networks import NETS, WIDE_NETS, Array, Factory, Layers, box, graph
+from goodcert.evaluation.summation_orders import ORDERS, dense
 
 CPU = torch.device("cpu")
 WIDTHS = (0.0, 1e-7, 1e-6, 1e-3, 0.25)
@@ -47,7 +47,7 @@ Ends: TypeAlias = tuple[Numbers, Numbers]
 
 
 @dataclass(frozen=True)
-class Row:
+class SoundnessRow:
     """What became of the checks of one kind of network. excess: the furthest that a value lay outside, as a share
     of the bound's size; the `plain` ones are those of the bounds without the rounding margin."""
 
@@ -58,8 +58,8 @@ class Row:
     plain_escapes: int = 0
     plain_excess: float = 0.0
 
-    def __add__(self, other: "Row") -> "Row":
-        return Row(
+    def __add__(self, other: "SoundnessRow") -> "SoundnessRow":
+        return SoundnessRow(
             self.net,
             self.checks + other.checks,
             self.escapes + other.escapes,
@@ -78,7 +78,9 @@ def _outside(values: Ends, bounds: Ends) -> tuple[int, float]:
     return int((~inside).sum()), float(share[~inside].max(initial=0.0))
 
 
-def attempts(nets: Mapping[str, Factory] = ALL_NETS, boxes: int = 10, device: torch.device = CPU) -> Iterator[Row]:
+def attempts(
+    nets: Mapping[str, Factory] = ALL_NETS, boxes: int = 10, device: torch.device = CPU
+) -> Iterator[SoundnessRow]:
     """One row after the other, for ever: every kind of network in turn, with new weights and boxes each time."""
     for seed in count():
         for place, (kind, factory) in enumerate(nets.items()):
@@ -86,7 +88,9 @@ def attempts(nets: Mapping[str, Factory] = ALL_NETS, boxes: int = 10, device: to
             yield attempt(kind, factory(random), random, boxes, device)
 
 
-def attempt(kind: str, layers: Layers, random: np.random.Generator, boxes: int, device: torch.device = CPU) -> Row:
+def attempt(
+    kind: str, layers: Layers, random: np.random.Generator, boxes: int, device: torch.device = CPU
+) -> SoundnessRow:
     """All checks of one network on so many boxes, or fewer where its first layer is large. device: where the
     bounds are computed; the values are computed by NumPy."""
     first, _ = layers[0]
@@ -96,10 +100,10 @@ def attempt(kind: str, layers: Layers, random: np.random.Generator, boxes: int, 
     points = _points(lower, upper, first, random)
     sound, plain = (_bounds(layers, lower, upper, rounding, device) for rounding in (FLOAT32, EXACT))
     checked = (
-        Row(kind, values[0].size, *_outside(values, sound), *_outside(values, plain))
+        SoundnessRow(kind, values[0].size, *_outside(values, sound), *_outside(values, plain))
         for values in _values(layers, points)
     )
-    return sum(checked, Row(kind))
+    return sum(checked, SoundnessRow(kind))
 
 
 def _points(lower: Array, upper: Array, weight: Array, random: np.random.Generator) -> Array:
@@ -199,15 +203,15 @@ def _quotient(numerator: int, bits: int) -> tuple[float, float]:
 # --- the report ---------------------------------------------------------------------------------------
 
 
-def collect(rows: Iterable[Row]) -> list[Row]:
+def collect(rows: Iterable[SoundnessRow]) -> list[SoundnessRow]:
     """One row a kind of network."""
-    kinds: dict[str, Row] = {}
+    kinds: dict[str, SoundnessRow] = {}
     for row in rows:
-        kinds[row.net] = kinds.get(row.net, Row(row.net)) + row
+        kinds[row.net] = kinds.get(row.net, SoundnessRow(row.net)) + row
     return list(kinds.values())
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[SoundnessRow]) -> str:
     """The rows and their sum as a Markdown table."""
     lines = [
         "| network | checks | escapes | largest excess | escapes without the margin | largest excess without |",
@@ -215,7 +219,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     lines += [
         f"| {r.net} | {r.checks:,} | {r.escapes:,} | {r.excess:.1e} | {r.plain_escapes:,} | {r.plain_excess:.1e} |"
-        for r in (*rows, sum(rows, Row("all")))
+        for r in (*rows, sum(rows, SoundnessRow("all")))
     ]
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ _SECONDS_PER_ROW = 3.0
 
 
 @dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """Milliseconds per batch, medians; `ratio` is the median over pairs of neighbouring runs."""
 
     net: str
@@ -36,7 +36,7 @@ class Row:
     ratio: float
 
 
-def measure(net: str, batch: int, threads: int, device: str) -> Row:
+def measure(net: str, batch: int, threads: int, device: str) -> SpeedRow:
     """Time a randomly initialised network; weights do not change what is computed."""
     torch.manual_seed(0)
     model = write_graph(graph_of(build(net, SHAPE, CLASSES), SHAPE))
@@ -45,7 +45,7 @@ def measure(net: str, batch: int, threads: int, device: str) -> Row:
     ball = around(images, EPSILON)
     pairs = _interleaved(lambda: compiled.logits(ball.point), lambda: compiled.certify_balls(ball))
     plain, certified = (median(times) * 1e3 for times in zip(*pairs, strict=True))
-    return Row(net, batch, threads, plain, certified, median(b / a for a, b in pairs))
+    return SpeedRow(net, batch, threads, plain, certified, median(b / a for a, b in pairs))
 
 
 def _interleaved(first: Callable[[], object], second: Callable[[], object]) -> list[tuple[float, float]]:
@@ -64,7 +64,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def table(rows: Iterable[Row]) -> str:
+def table(rows: Iterable[SpeedRow]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| network | batch | threads | prediction (ms) | prediction + bound (ms) | ratio |",

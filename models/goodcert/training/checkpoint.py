@@ -16,7 +16,7 @@ NAME = "checkpoint.safetensors"
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """A training run between two steps.
 
     epoch: how many are finished. log: a row for each of these. left: int64 (N,), of the images of the epoch that
@@ -33,7 +33,7 @@ class Run:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-def save(run: Run, recipe: Mapping[str, Any], folder: Path) -> None:
+def save(run: TrainingRun, recipe: Mapping[str, Any], folder: Path) -> None:
     """Write `folder`/checkpoint.safetensors; whatever happens, the file there is a whole one."""
     tensors = {f"net.{name}": value for name, value in run.net.state_dict().items()}
     for index, state in run.optimizer.state_dict()["state"].items():
@@ -51,7 +51,7 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def resume(run: Run, folder: Path) -> None:
+def resume(run: TrainingRun, folder: Path) -> None:
     """Bring `run` to where the checkpoint in `folder` was written; its recipe must be the same."""
     facts, tensors = read(folder)
     run.net.load_state_dict(_part(tensors, "net."))
@@ -90,7 +90,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _states(run: Run, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _states(run: TrainingRun, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """What the optimiser knows of each parameter, in the parameter's own memory layout, which it relies on."""
     states = {}
     for index, parameter in enumerate(run.net.parameters()):

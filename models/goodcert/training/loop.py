@@ -16,7 +16,7 @@ from tqdm import tqdm
 from goodcert.data.images import auto_augment, random_contrast, random_crop, random_flip
 from goodcert.data.outliers import cut_out, near
 from goodcert.training import checkpoint, losses
-from goodcert.training.checkpoint import Run
+from goodcert.training.checkpoint import TrainingRun
 from goodcert.training.datasets import Datasets
 from goodcert.training.methods import METHODS, Batch, Terms
 from goodcert.training.recipes import Recipe
@@ -68,13 +68,13 @@ def _the_same_kernels() -> Iterator[None]:
         cudnn.deterministic, cudnn.benchmark = before
 
 
-def _start(recipe: Recipe, device: torch.device) -> Run:
+def _start(recipe: Recipe, device: torch.device) -> TrainingRun:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         net = METHODS[recipe.method].network(recipe).to(device)
     if recipe.precision == "bfloat16":
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the layout of fast convolutions
-    return Run(net, _optimizer(net, recipe), torch.Generator().manual_seed(recipe.seed))
+    return TrainingRun(net, _optimizer(net, recipe), torch.Generator().manual_seed(recipe.seed))
 
 
 def _fit(net: nn.Module, recipe: Recipe, data: Datasets, base: Path | None) -> None:
@@ -94,7 +94,7 @@ def _optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
+def _resume(run: TrainingRun, recipe: Recipe, folder: Path) -> None:
     if not recipe.recorded_as(checkpoint.recipe(folder)):
         raise ValueError(
             f"{folder / checkpoint.NAME} is of another recipe; give --runs another folder or remove it"
@@ -105,7 +105,7 @@ def _resume(run: Run, recipe: Recipe, folder: Path) -> None:
 
 
 def _epoch(
-    run: Run, recipe: Recipe, data: Datasets, device: torch.device, folder: Path, seconds: float
+    run: TrainingRun, recipe: Recipe, data: Datasets, device: torch.device, folder: Path, seconds: float
 ) -> dict[str, float]:
     """Take all steps of an epoch, or those that are left of it."""
     steps, saved = len(data.inside) // recipe.batch, monotonic()
@@ -130,19 +130,19 @@ def _epoch(
     return measured
 
 
-def _means(run: Run, measured: dict[str, float], steps: int) -> dict[str, float]:
+def _means(run: TrainingRun, measured: dict[str, float], steps: int) -> dict[str, float]:
     """The losses over the `steps` steps of this epoch, of which `measured` is the last."""
     run.sums = {name: run.sums.get(name, 0.0) + measured[name] for name in ("in_loss", "out_loss")}
     return {name: total / steps for name, total in run.sums.items()}
 
 
-def _last(run: Run) -> dict[str, float]:
+def _last(run: TrainingRun) -> dict[str, float]:
     """What the validation of the epoch before found."""
     last = run.log[-1] if run.log else {}
     return {name: value for name, value in last.items() if name.startswith("validation")}
 
 
-def _batch(run: Run, recipe: Recipe, data: Datasets, chosen: Tensor, device: torch.device) -> Batch:
+def _batch(run: TrainingRun, recipe: Recipe, data: Datasets, chosen: Tensor, device: torch.device) -> Batch:
     inside = random_crop(data.inside[chosen], recipe.size, recipe.crop_padding, run.generator)
     if recipe.flips:  # of these alone: a mirrored photograph is as natural as its original
         inside = random_flip(inside, run.generator)
@@ -171,7 +171,7 @@ def _near(inside: Tensor, labels: Tensor, recipe: Recipe, generator: torch.Gener
     return near(inside[:count], labels[:count], turned, generator)
 
 
-def _step(run: Run, recipe: Recipe, batch: Batch, progress: float) -> dict[str, float]:
+def _step(run: TrainingRun, recipe: Recipe, batch: Batch, progress: float) -> dict[str, float]:
     kappa = recipe.kappa * ramp(progress, *recipe.kappa_ramp)
     epsilon = float(recipe.epsilon) * ramp(progress, *recipe.epsilon_ramp)
     rate = recipe.learning_rate * decay(progress, recipe.decay_at, recipe.decay_factor)

@@ -1,1 +1,1 @@
-"""The HTTP service: an image comes in, a certificate goes out. `app.create_app` builds it."""
+"""The HTTP service: an image comes in, a certificate goes out. `server.app.create_app` builds it."""

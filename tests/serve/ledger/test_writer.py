@@ -16,7 +16,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, select
 
-from goodcert.serve.errors import LedgerUnavailable
+from goodcert.serve.core.errors import LedgerUnavailable
 from goodcert.serve.ledger import writer as writing
 from goodcert.serve.ledger.audit import audit
 from goodcert.serve.ledger.database import connect, existing, migrate, write_ahead
@@ -24,7 +24,7 @@ from goodcert.serve.ledger.reader import Reader
 from goodcert.serve.ledger.tables import answers, certificates, metadata
 from goodcert.serve.ledger.writer import Writer
 from goodcert.serve.proof.idempotency import Name, Stored
-from goodcert.serve.settings import SettingsError
+from goodcert.serve.settings.settings import SettingsError
 
 ANSWER = Stored(b"print", "application/json", b"answer")
 PROGRAM = """

@@ -22,7 +22,7 @@ IMAGES = 16
 TIMEOUT_MS = 1000
 
 
-class Row(NamedTuple):
+class OverloadRow(NamedTuple):
     """Per second. refused: or late."""
 
     callers: int
@@ -45,7 +45,7 @@ def measure(options: argparse.Namespace) -> Result | str:
     return Result(table(rows), _page(options, busy, table(rows)))
 
 
-def _rows(options: argparse.Namespace) -> list[Row]:
+def _rows(options: argparse.Namespace) -> list[OverloadRow]:
     from goodcert.cli.bench.serving import processes
     from goodcert.cli.bench.serving.ceilings import write_model
     from goodcert.cli.bench.serving.load import load
@@ -59,7 +59,7 @@ def _rows(options: argparse.Namespace) -> list[Row]:
                 seen = load(server.port, path, [request()], callers, options.seconds)
                 server.rest()
                 rates = (n / options.seconds for n in (seen.answers + seen.failures, seen.failures, seen.answers))
-                rows.append(Row(callers, *rates))
+                rows.append(OverloadRow(callers, *rates))
     return rows
 
 
@@ -78,7 +78,7 @@ def request() -> "Request":
     return Request(headers, head + pixels.tobytes())
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[OverloadRow]) -> str:
     """Markdown."""
     lines = [
         "| callers | requests a second | refused or late | answered | certificates a second |",

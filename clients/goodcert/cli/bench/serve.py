@@ -14,7 +14,7 @@ from tqdm import tqdm
 from goodcert.cli.bench import Result
 
 if TYPE_CHECKING:
-    from goodcert.cli.bench.serving.results import Row
+    from goodcert.cli.bench.serving.results import ServingRow
 
 IMAGES = 32
 """How many different ones are sent."""
@@ -43,7 +43,7 @@ def measure(options: argparse.Namespace) -> Result | str:
     return Result(table(rows), _page(options, busy, table(rows)))
 
 
-def _rows(options: argparse.Namespace) -> Iterator["Row"]:
+def _rows(options: argparse.Namespace) -> Iterator["ServingRow"]:
     """Every kind of body at every number of connections, to every network."""
     from goodcert.cli.bench.serving import processes
     from goodcert.cli.bench.serving.bodies import BODIES

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> Result:
-    rows: list[soundness.Row] = []
+    rows: list[soundness.SoundnessRow] = []
     device = resolve(options.device)
     with tqdm(total=options.checks, desc="bench soundness", unit="check", unit_scale=True, leave=False) as bar:
         for row in soundness.attempts(device=device):

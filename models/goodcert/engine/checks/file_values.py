@@ -1,5 +1,6 @@
 """What the values of a model file are: by which rules, in one run, and within which range."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,11 +46,13 @@ class FileValues:
         steps = {step.output: step for step in program.steps}
         recorded = _recorded(model, rows, graph)
         _check_constants(graph, recorded)
-        return cls(program, _unchanged(model, {graph.input, *steps}), recorded, reachable, steps)
+        same = _unchanged(model, {graph.input, *steps}) | _computed_twice(program, graph)
+        return cls(program, same, recorded, reachable, steps)
 
     def varies(self, name: str) -> str | None:
         """What a value is called among those that vary; None where it does not, or is not one of the file's."""
-        name = self.same.get(name, name)
+        while name in self.same:
+            name = self.same[name]
         return name if name == self.program.input or name in self.steps else None
 
     def activated(self, name: str, activation: str) -> str | None:
@@ -89,12 +92,13 @@ class FileValues:
                 raise EngineError(
                     f"value {name!r}: made of {waiting[-1]!r}, which the runtime does not read for it"
                 )
-            missing = [read for read in step.inputs if read not in known]
+            inputs = [read if read in known else self.same.get(read, read) for read in step.inputs]
+            missing = [read for read in inputs if read not in known]
             if missing:
                 waiting += missing
                 continue
             try:
-                known[waiting.pop()] = step.transform(*(known[read] for read in step.inputs))
+                known[waiting.pop()] = step.transform(*(known[read] for read in inputs))
             except (Unsupported, RuntimeError, IndexError, ValueError) as error:
                 raise EngineError(
                     f"value {name!r}: its rule does not take what the runtime takes: {error}"
@@ -139,6 +143,21 @@ def _check_constants(graph: Graph, recorded: Mapping[str, Array]) -> None:
             raise EngineError(
                 f"constant {name!r}: ONNX Runtime {onnxruntime.__version__} computes it otherwise than it is read"
             )
+
+
+def _computed_twice(program: Program, graph: Graph) -> dict[str, str]:
+    """Names of values that are computed just as another before them: ONNX Runtime computes such once."""
+    contents = {name: hashlib.sha256(repr((x.shape, x.dtype)).encode() + x.numpy().tobytes()).hexdigest()
+                for name, x in graph.constants.items()}  # fmt: skip
+    first, same = dict[str, str](), dict[str, str]()
+    for step in program.steps:
+        node = step.node
+        reads = [contents.get(name, same.get(name, name)) for name in node.inputs]
+        key = repr((node.op, reads, sorted(node.attributes.items())))
+        found = first.setdefault(key, step.output)
+        if found != step.output:
+            same[step.output] = found
+    return same
 
 
 _PASSES_ON = ("Cast", "CastLike", "Dropout", "Identity")

@@ -236,9 +236,10 @@ class _Separation:
             return name
         value = self._graph.cut(name)
         if value is None:
-            if name not in self._done:  # made by nodes between values of the file
-                self._done.add(name)
-                self._add(self._graph.maker(name))
+            maker = self._graph.maker(name)  # one between values of the file
+            if maker.output[0] not in self._done:
+                self._done.add(maker.output[0])
+                self._add(maker)
             return self._own(name)
         self._reads[value.name] = None
         return self._blocked(value) if value.blocked else f"fed:{value.name}"

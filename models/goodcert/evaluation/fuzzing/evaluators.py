@@ -70,7 +70,7 @@ def reference(model: onnx.ModelProto) -> Evaluate:
 
     def evaluate(images: Images) -> NDArray[np.float32]:
         with np.errstate(all="ignore"):
-            return np.asarray(evaluator.run(None, {name: images})[0])
+            return np.asarray(next(iter(evaluator.run(None, {name: images}))))
 
     return evaluate
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from goodcert.engine.rows import BOX_BY_BOX
+from goodcert.engine.checks.batch_independence import BOX_BY_BOX
 from goodcert.evaluation.fuzzing.classifiers import VERSIONS
 from goodcert.evaluation.fuzzing.evaluators import EVALUATORS, MISREAD
 from goodcert.evaluation.fuzzing.trial import WHOLE, Trial
@@ -31,7 +31,7 @@ class Counts:
 
 
 @dataclass
-class Tally:
+class FuzzTally:
     """versions: by version of an operator, of the classifiers that hold it. opsets: by opset. reasons: how often
     for which a classifier was refused, or broke. unknown: by evaluator, how many accepted ones it did not run."""
 
@@ -52,7 +52,7 @@ class Tally:
         for name, knew in (searched.evaluated if searched else {}).items():
             self.unknown[name] = self.unknown.get(name, 0) + (not knew)
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "FuzzTally") -> None:
         self.total.add(other.total)
         for own, theirs in ((self.versions, other.versions), (self.opsets, other.opsets)):
             for name, counts in theirs.items():
@@ -62,7 +62,7 @@ class Tally:
                 numbers[name] = numbers.get(name, 0) + number
 
     @classmethod
-    def of(cls, said: Mapping[str, Any]) -> "Tally":
+    def of(cls, said: Mapping[str, Any]) -> "FuzzTally":
         """From what `asdict` made of one."""
         versions, opsets = ({n: Counts(**c) for n, c in said[part].items()} for part in ("versions", "opsets"))
         return cls(Counts(**said["total"]), versions, opsets, dict(said["reasons"]), dict(said["unknown"]))
@@ -91,7 +91,7 @@ class Run:
     software: str
     processor: str
     checks: bool
-    tally: Tally
+    tally: FuzzTally
 
 
 def append(path: Path, run: Run) -> list[Run]:
@@ -106,11 +106,11 @@ def read(path: Path) -> list[Run]:
     if not path.exists():
         return []
     said = json.loads(path.read_text(encoding="utf-8"))
-    return [Run(**{**one, "tally": Tally.of(one["tally"])}) for one in said]
+    return [Run(**{**one, "tally": FuzzTally.of(one["tally"])}) for one in said]
 
 
-def total(runs: Iterable[Run]) -> Tally:
-    tally = Tally()
+def total(runs: Iterable[Run]) -> FuzzTally:
+    tally = FuzzTally()
     for run in runs:
         tally.add(run.tally)
     return tally
@@ -121,12 +121,12 @@ def total(runs: Iterable[Run]) -> Tally:
 _HEADER = "generated | accepted | refused | broken | searched | informative | contradictions"
 
 
-def table(tally: Tally) -> str:
+def table(tally: FuzzTally) -> str:
     """By operator, by opset, and why classifiers were refused, in Markdown."""
     return "\n\n".join([_operators(tally), _opsets(tally), _reasons(tally), _evaluators(tally)])
 
 
-def _operators(tally: Tally) -> str:
+def _operators(tally: FuzzTally) -> str:
     lines = [f"| Operator | versions | fewest accepted of one | {_HEADER} |", f"|---|---|---:|{'---:|' * 7}"]
     for operator in sorted({version.split("-")[0] for version in VERSIONS}):
         names = [version for version in VERSIONS if version.split("-")[0] == operator]
@@ -140,20 +140,20 @@ def _operators(tally: Tally) -> str:
     return "\n".join([*lines, f"| **all** | | | {_cells(tally.total)} |"])
 
 
-def _opsets(tally: Tally) -> str:
+def _opsets(tally: FuzzTally) -> str:
     lines = [f"| Opset | {_HEADER} |", f"|---|{'---:|' * 7}"]
     rows = sorted(tally.opsets.items(), key=lambda row: int(row[0]))
     return "\n".join([*lines, *(f"| {opset} | {_cells(counts)} |" for opset, counts in rows)])
 
 
-def _reasons(tally: Tally, most: int = 25) -> str:
+def _reasons(tally: FuzzTally, most: int = 25) -> str:
     rows = Counter(tally.reasons).most_common()
     lines = ["| Refused, or broken, because | classifiers |", "|---|---:|"]
     lines += [f"| {reason} | {count:,} |" for reason, count in rows[:most]]
     return "\n".join([*lines, f"| {len(rows[most:])} more | {sum(count for _, count in rows[most:]):,} |"])
 
 
-def _evaluators(tally: Tally) -> str:
+def _evaluators(tally: FuzzTally) -> str:
     lines = ["| Evaluated by | accepted classifiers | not evaluated |", "|---|---:|---:|"]
     for name in EVALUATORS:
         unknown = tally.unknown.get(name, 0)

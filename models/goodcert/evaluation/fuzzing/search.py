@@ -151,26 +151,28 @@ Outside = tuple[tuple[int, int], str, float, float]
 def _outside(given: NDArray[np.float32], certificates: Certificates, *, shares: bool) -> Outside | None:
     """The first point whose value lies outside, given (N, P, K)."""
     values = given.astype(np.float64)
-    slack = 0.0
     if shares:
         with np.errstate(divide="ignore", invalid="ignore"):
-            top, slack = values.max(axis=2), ROUNDED
+            top: NDArray[np.float64] = np.asarray(values.max(axis=2), np.float64)
+        slack = ROUNDED
     else:
+        slack = 0.0
         top = confidence(given.reshape(-1, given.shape[2])).reshape(given.shape[:2])
         with np.errstate(invalid="ignore"):
             difference = values[:, :, :, None] - values[:, :, None, :]
         margins = certificates.margins[:, None]
         # Of a logit that is -infinity, as a logarithm of a share that underflowed, the confidence alone counts.
-        finite = np.isfinite(values).all(axis=2)[:, :, None, None]
+        finite = np.asarray(np.isfinite(values).all(axis=2))[:, :, None, None]
         beyond: NDArray[np.bool_] = ~(difference <= margins) & np.isfinite(margins) & finite
         for row, point, k, other in np.argwhere(beyond):
             got, bound = difference[row, point, k, other], margins[row, 0, k, other]
             return (int(row), int(point)), f"logit {k} - logit {other}", float(got), float(bound)
-    top = np.asarray(top)
     upper, lower = certificates.confidence_upper_bound[:, None], certificates.confidence_lower_bound[:, None]
-    guaranteed = np.isfinite(certificates.margins).all(axis=(1, 2))[:, None]
+    bounded = np.asarray(np.isfinite(certificates.margins).all(axis=(1, 2)))
+    guaranteed = bounded[:, None] | (upper < 1)
     for bound, inside in ((upper, top <= upper + slack), (lower, top >= lower - slack)):
-        for row, point in np.argwhere(~inside & guaranteed):
+        outside: NDArray[np.bool_] = np.asarray(~inside & guaranteed)
+        for row, point in np.argwhere(outside):
             return (int(row), int(point)), "confidence", float(top[row, point]), float(bound[row, 0])
     return None
 

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from goodcert.evaluation.fuzzing import cases
-from goodcert.evaluation.fuzzing.record import Tally
+from goodcert.evaluation.fuzzing.record import FuzzTally
 from goodcert.evaluation.fuzzing.trial import Trial, attempt
 
 SHARE = 20
@@ -26,7 +26,7 @@ class Done:
     """count: how many of the numbers, from the first on, were tried. found: a line for each that is not as it must
     be."""
 
-    tally: Tally = field(default_factory=Tally)
+    tally: FuzzTally = field(default_factory=FuzzTally)
     found: list[str] = field(default_factory=list)
     count: int = 0
 

@@ -5,14 +5,14 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request, Response
 
-from goodcert.serve.departure import JOSE
-from goodcert.serve.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.core.errors import NoCheckpoint, UnknownCertificate
+from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.http import schemas
-from goodcert.serve.http.query import asks_for_signature
+from goodcert.serve.http.params import asks_for_signature
+from goodcert.serve.http.service import service_of
 from goodcert.serve.ledger.filter import MOST, WHOLE, parse_filter
+from goodcert.serve.recording.recorder import JOSE
 from goodcert.serve.repository.files import NAME
-from goodcert.serve.service import service_of
-from goodcert.serve.verdict import Verdict
 
 router = APIRouter()
 
@@ -30,7 +30,7 @@ _PARAMETERS = [{"name": name, "in": "query", "schema": schema} for name, schema 
 @router.get("/v1/keys", responses=schemas.ok(schemas.KeysBody))
 async def list_keys(request: Request) -> Response:
     """The keys that sign certificates and checkpoints, as a JWK set (RFC 7517)."""
-    return _json(service_of(request).departure.published())
+    return _json(service_of(request).recorder.published())
 
 
 @router.get(
@@ -40,7 +40,7 @@ async def list_keys(request: Request) -> Response:
 )
 async def list_certificates(request: Request) -> Response:
     """Certificates that were recorded, newest first; `next_cursor` asks for the next page."""
-    ledger = service_of(request).departure.ledger
+    ledger = service_of(request).recorder.ledger
     wanted = parse_filter(request.query_params.multi_items())
     page = await ledger.look(lambda reader: reader.page(wanted))
     following = None if page.following is None else str(page.following)
@@ -54,10 +54,10 @@ async def list_certificates(request: Request) -> Response:
 )
 async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002  the name on the wire
     """A certificate that was recorded, to the byte; signed, by the key of today, where that is asked for."""
-    departure = service_of(request).departure
+    recorder = service_of(request).recorder
     signed = asks_for_signature(request.query_params.get("signed"), request.headers.get("accept", ""))
-    signer = departure.signer if signed else None
-    ledger = departure.ledger
+    signer = recorder.signer if signed else None
+    ledger = recorder.ledger
     body = await ledger.look(lambda reader: reader.certificate(id)) if id.isprintable() else None
     if body is None:
         raise UnknownCertificate
@@ -67,7 +67,7 @@ async def show_certificate(request: Request, id: str) -> Response:  # noqa: A002
 @router.get("/v1/ledger/checkpoint", responses={200: {"content": schemas.TOKEN}, **schemas.PROBLEM})
 async def show_checkpoint(request: Request) -> Response:
     """The newest signed checkpoint, for keeping elsewhere."""
-    found = await service_of(request).departure.ledger.look(lambda reader: reader.checkpoint())
+    found = await service_of(request).recorder.ledger.look(lambda reader: reader.checkpoint())
     if found is None:
         raise NoCheckpoint
     return jose(found)

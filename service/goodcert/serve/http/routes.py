@@ -10,17 +10,17 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
-from goodcert.serve.batching import BULK_SHARE
-from goodcert.serve.deadline import HEADER as TIMEOUT
-from goodcert.serve.deadline import LONGEST_MS
-from goodcert.serve.departure import Reply
-from goodcert.serve.errors import NotReady, ServeError, ShuttingDown
+from goodcert.serve.batching.batcher import BULK_SHARE
+from goodcert.serve.core.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.http import schemas
-from goodcert.serve.http.asking import PRIORITIES, PRIORITY, Asked, asked
-from goodcert.serve.http.forms import FORM, PART, RAW, images_of, read_body
-from goodcert.serve.http.query import METHODS, SEARCH
-from goodcert.serve.service import Service, service_of
-from goodcert.serve.settings import Settings
+from goodcert.serve.http.multipart import FORM, PART, RAW, images_of, read_body
+from goodcert.serve.http.params import METHODS, SEARCH
+from goodcert.serve.http.request_context import PRIORITIES, PRIORITY, RequestContext, request_context
+from goodcert.serve.http.request_timeout import HEADER as TIMEOUT
+from goodcert.serve.http.request_timeout import LONGEST_MS
+from goodcert.serve.http.service import Service, service_of
+from goodcert.serve.recording.recorder import Reply
+from goodcert.serve.settings.settings import Settings
 
 router = APIRouter()
 
@@ -159,18 +159,18 @@ async def metrics(request: Request) -> Response:
 
 
 async def _certify(request: Request, name: str, version: str | None) -> Response:
-    """Everything that can be refused is refused before the body is read; plain requests take `hot_path`."""
+    """What can be refused is refused before the body is read; plain requests take `certify_endpoint`."""
     service = service_of(request)
-    about = asked(service, request.scope, name, version)
-    with service.callers.attend(request.receive, about.deadline) as call:
+    about = request_context(service, request.scope, name, version)
+    with service.disconnects.attend(request.receive, about.deadline) as call:
         body = await read_body(request.receive)
         call.has_body()
         make = partial(_answer, request, service, about, body)
-        reply = await service.departure.leave(make, about.once(body), about.deadline)
+        reply = await service.recorder.record(make, about.once(body), about.deadline)
     return Response(reply.content, media_type=reply.media_type)
 
 
-async def _answer(request: Request, service: Service, about: Asked, body: bytes) -> Reply:
+async def _answer(request: Request, service: Service, about: RequestContext, body: bytes) -> Reply:
     """A certificate for an image, a list of them for a form."""
     if about.media_type != FORM:
         return about.seal.one(await _certify_one(service, body, about), body)
@@ -180,12 +180,12 @@ async def _answer(request: Request, service: Service, about: Asked, body: bytes)
     return about.seal.all(await _certify_each(service, images, about), images)
 
 
-async def _certify_one(service: Service, image: bytes, about: Asked) -> dict[str, Any]:
+async def _certify_one(service: Service, image: bytes, about: RequestContext) -> dict[str, Any]:
     certificate = await service.certifier.certify(image, about.model, about.question, about.deadline)
     return schemas.certificate_body(certificate)
 
 
-async def _certify_each(service: Service, images: list[bytes], about: Asked) -> list[dict[str, Any]]:
+async def _certify_each(service: Service, images: list[bytes], about: RequestContext) -> list[dict[str, Any]]:
     """One entry per image, in order; so many at once that the engine stays busy, and a form neither crowds itself
     out nor holds up another by more than a batch."""
     entries: list[dict[str, Any]] = [{} for _ in images]
@@ -204,7 +204,7 @@ async def _certify_each(service: Service, images: list[bytes], about: Asked) -> 
     return entries
 
 
-def _at_once(settings: Settings, about: Asked) -> int:
+def _at_once(settings: Settings, about: RequestContext) -> int:
     """One batch runs, and the next one waits."""
     ball_bytes = 3 * 4 * math.prod(about.model.engine.input_shape)  # a ball is three float32 arrays
     batches = 2 * max(1, settings.max_batch // BULK_SHARE)

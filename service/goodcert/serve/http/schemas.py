@@ -4,22 +4,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from goodcert.serve import timestamp
-from goodcert.serve.certify import Certificate
-from goodcert.serve.departure import JOSE
+from goodcert.serve.certifier.certifier import Certificate
+from goodcert.serve.core import timestamps
+from goodcert.serve.core.verdict import Verdict
+from goodcert.serve.core.version import version
 from goodcert.serve.proof.claims import NEWEST
-from goodcert.serve.repository.repository import Refused, Repository, ServedModel
-from goodcert.serve.verdict import Verdict
-from goodcert.serve.version import version
+from goodcert.serve.recording.recorder import JOSE
+from goodcert.serve.repository.repository import RefusedVersion, Repository, ServedModel
 
 State = Literal["ready", "unsound", "refused", "unloaded"]
 
 
-class _Wire(BaseModel):
+class WireModel(BaseModel):
+    """What goes over the wire has the fields that are documented, and no others."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class ModelRef(_Wire):
+class ModelRef(WireModel):
     """Which model answered; `sha256` is of its file."""
 
     name: str
@@ -27,7 +29,7 @@ class ModelRef(_Wire):
     sha256: str
 
 
-class ImageInfo(_Wire):
+class ImageInfo(WireModel):
     """What was uploaded; `sha256` is of its bytes."""
 
     sha256: str
@@ -36,21 +38,21 @@ class ImageInfo(_Wire):
     height: int
 
 
-class Prediction(_Wire):
+class Prediction(WireModel):
     """The class that the model chose."""
 
     index: int
     label: str
 
 
-class EngineInfo(_Wire):
+class EngineInfo(WireModel):
     """What computed the bound."""
 
     version: str
     device: str
 
 
-class CertificateBody(_Wire):
+class CertificateBody(WireModel):
     """No image within `epsilon` in every pixel is given a confidence above `confidence_upper_bound`."""
 
     format: int = Field(
@@ -85,7 +87,7 @@ class CertificateBody(_Wire):
     engine: EngineInfo
 
 
-class ProblemBody(_Wire):
+class ProblemBody(WireModel):
     """RFC 9457; programs should look at `code`."""
 
     type: str
@@ -95,32 +97,32 @@ class ProblemBody(_Wire):
     detail: str
 
 
-class PartErrorBody(_Wire):
+class PartErrorBody(WireModel):
     """Stands in the place of a part that got no certificate."""
 
     error: ProblemBody
 
 
-class SignedBody(_Wire):
+class SignedBody(WireModel):
     """A certificate as a compact JSON Web Signature, where `signed` was asked for."""
 
     jws: str
 
 
-class CertificatesBody(_Wire):
+class CertificatesBody(WireModel):
     """One entry per part, in order."""
 
     certificates: list[CertificateBody | PartErrorBody | SignedBody]
 
 
-class PageBody(_Wire):
+class PageBody(WireModel):
     """Recorded certificates; `next_cursor` asks for those after them, null at the end."""
 
     certificates: list[CertificateBody]
     next_cursor: str | None
 
 
-class KeyBody(_Wire):
+class KeyBody(WireModel):
     """An Ed25519 key (RFC 8037); `kid` is its thumbprint (RFC 7638)."""
 
     kty: Literal["OKP"]
@@ -131,13 +133,13 @@ class KeyBody(_Wire):
     alg: Literal["Ed25519"]
 
 
-class KeysBody(_Wire):
+class KeysBody(WireModel):
     """A JWK set (RFC 7517)."""
 
     keys: list[KeyBody]
 
 
-class ModelBody(_Wire):
+class ModelBody(WireModel):
     """A model in the list; `default` marks the version that answers when none is named."""
 
     name: str
@@ -148,13 +150,13 @@ class ModelBody(_Wire):
     reason: str | None = Field(description="Why it is not served, or not as its file is now.")
 
 
-class ModelsBody(_Wire):
+class ModelsBody(WireModel):
     """Every model in the folder."""
 
     models: list[ModelBody]
 
 
-class InputBody(_Wire):
+class InputBody(WireModel):
     """What the model takes: other sizes are resized by the rule, or refused if it is `none`."""
 
     height: int
@@ -163,7 +165,7 @@ class InputBody(_Wire):
     resize: Literal["none", "area", "bilinear"]
 
 
-class CardBody(_Wire):
+class CardBody(WireModel):
     """The model card, of the version that answers when none is named."""
 
     name: str
@@ -182,7 +184,7 @@ class CardBody(_Wire):
     engine: EngineInfo
 
 
-class StatusBody(_Wire):
+class StatusBody(WireModel):
     """The answer of a health check."""
 
     status: str
@@ -233,7 +235,7 @@ def certificate_body(certificate: Certificate) -> dict[str, Any]:
         "threshold": model.metadata.threshold,
         "verdict": certificate.verdict.value,
         "certified_radius": certificate.certified_radius,
-        "issued_at": timestamp.text_of(certificate.issued_at),
+        "issued_at": timestamps.text_of(certificate.issued_at),
         "engine": _engine_body(model),
     }
 
@@ -285,7 +287,7 @@ def _served_body(model: ServedModel, repository: Repository) -> dict[str, Any]:
     }
 
 
-def _refused_body(refused: Refused) -> dict[str, Any]:
+def _refused_body(refused: RefusedVersion) -> dict[str, Any]:
     return {
         "name": refused.name,
         "version": refused.version,

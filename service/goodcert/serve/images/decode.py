@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from goodcert.serve.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.serve.core.errors import NotAnImage, SeveralFrames, TooManyPixels
 from goodcert.serve.images.parts import too_many
-from goodcert.serve.images.plain import Plain, plain
+from goodcert.serve.images.png import PlainPng, plain
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
@@ -24,7 +24,7 @@ _DEEP_GREY = frozenset({"I", "I;16"})  # "I" is what older versions of Pillow ca
 _COLOUR = frozenset({"RGB", "RGBA"})
 
 
-Opened = Plain | Image.Image
+Opened = PlainPng | Image.Image
 """An upload of which the header was read; it has a `width` and a `height`."""
 
 
@@ -73,7 +73,7 @@ def _open(data: bytes) -> Image.Image:
 def decode(data: bytes, image: Opened) -> Decoded:
     """The pixels of `image`, which `open_image` made of `data`. Raises NotAnImage."""
     digest = hashlib.sha256(data).hexdigest()
-    if isinstance(image, Plain):
+    if isinstance(image, PlainPng):
         stored = image.pixels()
         if stored is not None:
             return Decoded(stored, "PNG", image.width, image.height, digest, exact=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import Ball, ByteBall, around_reals
-from goodcert.serve.errors import WrongSize
+from goodcert.serve.core.errors import WrongSize
 from goodcert.serve.images.decode import Decoded
 
 GREY_WEIGHTS = np.array([19595, 38470, 7471], dtype=np.float64)

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from goodcert.serve.settings import SettingsError
+from goodcert.serve.settings.settings import SettingsError
 
 WAIT_SECONDS = 5
 """How long may be waited for a connection, a lock, or a server that has gone silent."""

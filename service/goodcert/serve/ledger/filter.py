@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from goodcert.serve import timestamp
-from goodcert.serve.errors import BadFilter
+from goodcert.serve.core import timestamps
+from goodcert.serve.core.errors import BadFilter
+from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.repository.files import NAME
-from goodcert.serve.verdict import Verdict
 
 MOST = 1000
 WHOLE = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -48,6 +48,6 @@ def _whole(text: str) -> int:
 
 def _time(text: str) -> str:
     try:
-        return timestamp.parse(text)
+        return timestamps.parse(text)
     except ValueError as error:
         raise BadFilter from error

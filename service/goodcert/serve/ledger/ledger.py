@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.event import Event
+from goodcert.serve.core.errors import LedgerUnavailable
+from goodcert.serve.core.event import Event
 from goodcert.serve.ledger.damage import Damaged
 from goodcert.serve.ledger.database import connect
 from goodcert.serve.ledger.outbox import Outbox

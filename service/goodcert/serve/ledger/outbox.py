@@ -23,9 +23,9 @@ from sqlalchemy import (
     update,
 )
 
-from goodcert.serve.event import Event
+from goodcert.serve.core.event import Event
+from goodcert.serve.core.timestamps import text_of
 from goodcert.serve.ledger.tables import disabled, outbox
-from goodcert.serve.timestamp import text_of
 
 _INSERT = insert(outbox)
 _c = outbox.c

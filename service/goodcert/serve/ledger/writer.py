@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, delete, insert, select, tuple_
 
-from goodcert.serve import timestamp
-from goodcert.serve.alarm import Alarm
-from goodcert.serve.errors import LedgerUnavailable
-from goodcert.serve.event import Event
+from goodcert.serve.batching.deadlines import DeadlineTimer
+from goodcert.serve.core import timestamps
+from goodcert.serve.core.errors import LedgerUnavailable
+from goodcert.serve.core.event import Event
 from goodcert.serve.ledger.chain import Checkpoint, Link, sign_checkpoint
 from goodcert.serve.ledger.database import in_place, migrate, responds
 from goodcert.serve.ledger.outbox import put
@@ -93,7 +93,7 @@ class Writer:
         self._engine, self._signer, self._on_commit = engine, signer, on_commit
         self.on_raised: OnRaised = lambda _: None
         self._waiting: list[_Entry] = []
-        self._alarm: Alarm[_Entry] = Alarm()
+        self._deadlines: DeadlineTimer[_Entry] = DeadlineTimer()
         self._connection: Connection | None = None
         self._used = 0.0
         self._running = False
@@ -125,7 +125,7 @@ class Writer:
         loop = asyncio.get_running_loop()
         entry = _Entry(bodies, name, answer, events, deadline, loop.create_future())
         self._waiting.append(entry)
-        self._alarm.add(entry, loop)
+        self._deadlines.add(entry, loop)
         if not self._running:
             # As soon as the loop has run what is ready now: answers of one batch then share a transaction.
             self._running = True
@@ -133,14 +133,14 @@ class Writer:
         try:
             return await entry.future
         finally:
-            self._alarm.forget(entry)
+            self._deadlines.forget(entry)
 
     async def close(self) -> None:
         """Finish what waits, leave a checkpoint, stop the thread."""
         while self._running:
             self._idle.clear()
             await self._idle.wait()
-        self._alarm.stop()
+        self._deadlines.stop()
         await asyncio.get_running_loop().run_in_executor(self.thread, self._close)
         self.thread.shutdown()
 
@@ -310,7 +310,7 @@ def _known(connection: Connection, names: list[Name]) -> dict[Name, Stored]:
 
 def now_text(shift: timedelta = timedelta()) -> str:
     """The time, in the form of `issued_at`."""
-    return timestamp.text_of(datetime.now(UTC) + shift)
+    return timestamps.text_of(datetime.now(UTC) + shift)
 
 
 def _again(cause: LedgerUnavailable) -> LedgerUnavailable:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from goodcert.serve import timestamp
+from goodcert.serve.core import timestamps
 
 
 class ClaimsRefused(ValueError):
@@ -63,7 +63,7 @@ def _are_labels(value: Any) -> bool:
 
 def _is_time(value: Any) -> bool:
     try:
-        return isinstance(value, str) and timestamp.parse(value) == value
+        return isinstance(value, str) and timestamps.parse(value) == value
     except ValueError:
         return False
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from goodcert.serve.verdict import judge
+from goodcert.serve.core.verdict import judge
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 """By how much the clock of the service may be ahead of ours."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from goodcert.serve.errors import BadIdempotencyKey
+from goodcert.serve.core.errors import BadIdempotencyKey
 
 HEADER = "idempotency-key"
 _LONGEST = 255

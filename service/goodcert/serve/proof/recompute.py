@@ -18,12 +18,12 @@ from goodcert.artifact import Artifact, Metadata, read
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_bound
 from goodcert.engine import deployed
+from goodcert.engine.bound_limits import BoundLimits, Pair
 from goodcert.engine.certificates import Certificates
-from goodcert.engine.limits import Limits, Pair
+from goodcert.serve.core.version import version
 from goodcert.serve.images.decode import Decoded, decode, open_image
 from goodcert.serve.images.preprocess import balls
-from goodcert.serve.settings import MOST_PIXELS
-from goodcert.serve.version import version
+from goodcert.serve.settings.settings import MOST_PIXELS
 
 _FEW_ULPS = 2.0**-38
 """Of exponentials and their sums in float64, relatively; the bounds hold 2^-40 of it for themselves."""
@@ -68,7 +68,7 @@ class _Again:
         self._metadata, self._image, self._body = artifact.metadata, image, body
         self._around = balls(image, artifact.metadata)
         self._engine = engine.compile(artifact.model)
-        self._limits = Limits(artifact.model)
+        self._limits = BoundLimits(artifact.model)
 
     def held_against(self, file: bytes) -> Recomputation:
         """file: the bytes of the model."""

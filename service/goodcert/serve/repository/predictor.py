@@ -15,15 +15,15 @@ from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.engine import Evaluation
-from goodcert.serve.batching import Finish, in_thread
-from goodcert.serve.errors import EngineFailed, EngineUnsound, UnsoundModel
+from goodcert.serve.batching.batcher import Finish, in_thread
+from goodcert.serve.core.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
 
 INLINE_NUMBERS = 2**18
 """Pixels or margins of a batch, up to which stacking it and reading its answers takes the loop a millisecond."""
 
 
-class Engine(Protocol):
+class ServingEngine(Protocol):
     """A compiled model. On a CPU every row of an answer is the same to the bit whatever else is in the batch."""
 
     @property
@@ -55,7 +55,7 @@ class Engine(Protocol):
 class Compile(Protocol):
     """`goodcert.engine.compile`, or a fake; raises ValueError with the reason when it refuses the model."""
 
-    def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> Engine: ...
+    def __call__(self, model: onnx.ModelProto | Path, *, device: str, threads: int | None) -> ServingEngine: ...
 
 
 @dataclass(slots=True)  # to make a frozen one for every image takes four times as long
@@ -71,7 +71,7 @@ class Answer:
     method: str
 
 
-def begin(engine: Engine, batch: Sequence[Prepared]) -> Callable[[], Finish[Answer]]:
+def begin(engine: ServingEngine, batch: Sequence[Prepared]) -> Callable[[], Finish[Answer]]:
     """The steps of `predict` by ibp; a batch that would hold up the event loop is left to the engine's thread."""
     numbers = len(batch) * max(prod(engine.input_shape), engine.classes**2)
     if numbers > INLINE_NUMBERS:
@@ -86,7 +86,7 @@ def begin(engine: Engine, batch: Sequence[Prepared]) -> Callable[[], Finish[Answ
 
 
 def predict(
-    engine: Engine, batch: Sequence[Prepared], method: Method = "ibp"
+    engine: ServingEngine, batch: Sequence[Prepared], method: Method = "ibp"
 ) -> list[Answer | EngineUnsound | UnsoundModel]:
     """One answer per image, in order; EngineUnsound in the place of one that contradicts itself, and then
     UnsoundModel in the places of the others: nothing that was said in the same breath may be believed."""

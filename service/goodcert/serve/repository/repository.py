@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from goodcert.serve.errors import UnknownModel
+from goodcert.serve.core.errors import UnknownModel
 from goodcert.serve.repository.files import Place, Stamp, find
-from goodcert.serve.repository.loading import Loader
-from goodcert.serve.repository.served import ImageBatcher, MakeBatcher, Refused, ServedModel
-from goodcert.serve.settings import SettingsError
+from goodcert.serve.repository.loader import Loader
+from goodcert.serve.repository.model import ImageBatcher, MakeBatcher, RefusedVersion, ServedModel
+from goodcert.serve.settings.settings import SettingsError
 
-__all__ = ["ImageBatcher", "MakeBatcher", "ModelRefused", "Refused", "Repository", "ServedModel"]
+__all__ = ["ImageBatcher", "MakeBatcher", "ModelRefused", "RefusedVersion", "Repository", "ServedModel"]
 
 log = logging.getLogger("goodcert.serve")
 
@@ -41,7 +41,7 @@ class Repository:
         self._loader = loader
         self._only = frozenset(only)
         self._models: dict[str, dict[str, ServedModel]] = {}
-        self._refused: dict[Key, Refused] = {}
+        self._refused: dict[Key, RefusedVersion] = {}
         self._stamps: dict[Key, Stamp] = {}
         self._unloaded: set[str] = set()
         self._changing = asyncio.Lock()
@@ -76,7 +76,7 @@ class Repository:
         return frozenset(self._models)
 
     @property
-    def refused(self) -> tuple[Refused, ...]:
+    def refused(self) -> tuple[RefusedVersion, ...]:
         """What lies in the folder and is not served so, with the reasons."""
         return tuple(self._refused[key] for key in sorted(self._refused))
 
@@ -189,10 +189,10 @@ class Repository:
             for place in places:
                 self._take(place, results.pop(0))
 
-    def _take(self, place: Place, result: ServedModel | Refused) -> None:
+    def _take(self, place: Place, result: ServedModel | RefusedVersion) -> None:
         """Serve it in the place of an older one, or note why not: what is served then stays."""
         self._stamps[place.key] = place.stamp
-        if isinstance(result, Refused):
+        if isinstance(result, RefusedVersion):
             self._refused[place.key] = result
             return
         self._refused.pop(place.key, None)
@@ -219,7 +219,7 @@ class Repository:
         """Note that these are not served because somebody asked for that."""
         for key in keys:
             self._unloaded.add(key[0])
-            self._refused[key] = Refused(*key, "unloaded on request; load it to serve it again", "unloaded")
+            self._refused[key] = RefusedVersion(*key, "unloaded on request; load it to serve it again", "unloaded")
             self._stamps[key] = ()
 
     def _retire(self, model: ServedModel) -> asyncio.Future[None]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.metrics import MetricWrapperBase
 
-from goodcert.serve.batching import Run
+from goodcert.serve.batching.batcher import BatchRun
 from goodcert.serve.telemetry.histogram import Histogram
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -34,7 +34,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _CONFIDENCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1)
 
 
-class Row(NamedTuple):
+class MetricRow(NamedTuple):
     """One line of the documentation."""
 
     name: str
@@ -60,7 +60,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self.rows: list[Row] = []
+        self.rows: list[MetricRow] = []
         self._histograms: list[Histogram] = []
         self.requests = self._many(
             Counter, "goodcert_requests_total", "Certify requests by HTTP status code.", "model", "code"
@@ -222,7 +222,7 @@ class Metrics:
     def count_problem(self, code: str) -> None:
         self.rejections[code,].inc()
 
-    def record_run(self, run: Run) -> None:
+    def record_run(self, run: BatchRun) -> None:
         """A run of the engine has ended."""
         self.batch_size.observe(run.size)
         self.stages["engine",].observe(run.engine_seconds)
@@ -230,7 +230,7 @@ class Metrics:
         for seconds in run.waited_seconds:
             queue.observe(seconds)
 
-    def record_crown(self, run: Run) -> None:
+    def record_crown(self, run: BatchRun) -> None:
         """CROWN has bounded an image."""
         self.stages["crown",].observe(run.engine_seconds)
         for seconds in run.waited_seconds:
@@ -254,13 +254,13 @@ class Metrics:
         self.confidence_upper_bound[model,].observe(upper)
 
     def _one(self, kind: type[M], name: str, meaning: str, **options: Any) -> M:
-        self.rows.append(Row(name, kind.__name__.lower(), (), meaning))
+        self.rows.append(MetricRow(name, kind.__name__.lower(), (), meaning))
         return self._made(kind(name, meaning, registry=self.registry, **options))
 
     def _many(
         self, kind: type[MetricWrapperBase], name: str, meaning: str, *labels: str, **options: Any
     ) -> Children:
-        self.rows.append(Row(name, kind.__name__.lower(), labels, meaning))
+        self.rows.append(MetricRow(name, kind.__name__.lower(), labels, meaning))
         return Children(self._made(kind(name, meaning, labels, registry=self.registry, **options)))
 
     def _made(self, metric: M) -> M:

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from goodcert.engine import device
+from goodcert.serve.core.version import version
 from goodcert.serve.repository.repository import Repository, ServedModel
 from goodcert.serve.telemetry.metrics import Metrics
-from goodcert.serve.version import version
 
 SECONDS = 1.0
 

@@ -6,8 +6,8 @@ from goodcert.artifact import Artifact
 from goodcert.cli.bench.serving.bodies import BODIES, images
 from goodcert.cli.bench.serving.ceilings import InProcess
 from goodcert.cli.bench.serving.load import Load, Request, load
-from goodcert.cli.bench.serving.processes import Server
-from goodcert.cli.bench.serving.results import Row, middle
+from goodcert.cli.bench.serving.processes import ServerProcess
+from goodcert.cli.bench.serving.results import ServingRow, middle
 
 WARM_UP_SECONDS = 1
 
@@ -21,8 +21,8 @@ class Case:
         kind: str,
         name: str,
         model: Artifact,
-        server: Server,
-        noop: Server,
+        server: ServerProcess,
+        noop: ServerProcess,
         device: str,
         threads: int,
         count: int,
@@ -35,20 +35,20 @@ class Case:
         self._requests = [Request(body.headers(data), data) for data in bodies]
         self._alone = InProcess(model, body, bodies, device, threads)
 
-    def measure(self, connections: int, rounds: int, seconds: float) -> Row:
+    def measure(self, connections: int, rounds: int, seconds: float) -> ServingRow:
         """The middle round. Raises RuntimeError when a request fails."""
         self._load(self._server, connections, WARM_UP_SECONDS)
         return middle([self._round(connections, seconds) for _ in range(rounds)])
 
-    def _round(self, connections: int, seconds: float) -> Row:
+    def _round(self, connections: int, seconds: float) -> ServingRow:
         decode_engine_ms = self._alone.decode_and_engine_ms(connections, seconds / 3)
         server_ms, seen = self._load(self._server, connections, seconds)
         engine_ms = self._alone.engine_ms(connections, seconds / 3)
         noop_ms, _ = self._load(self._noop, connections, WARM_UP_SECONDS)
         times = (server_ms, noop_ms, engine_ms, decode_engine_ms)
-        return Row(self._net, self._kind, connections, *times, seen.p50_ms, seen.p99_ms)
+        return ServingRow(self._net, self._kind, connections, *times, seen.p50_ms, seen.p99_ms)
 
-    def _load(self, server: Server, connections: int, seconds: float) -> tuple[float, Load]:
+    def _load(self, server: ServerProcess, connections: int, seconds: float) -> tuple[float, Load]:
         """Milliseconds of processor time an answer, and what was seen from outside."""
         images, start = server.images(), server.cpu_seconds()
         seen = load(server.port, self._path, self._requests, connections, seconds)

@@ -18,7 +18,7 @@ START_SECONDS = 120
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerProcess:
     """A server that answers."""
 
     port: int
@@ -47,20 +47,20 @@ class Server:
 
 
 @contextmanager
-def service(models: Path, device: str, threads: int) -> Iterator[Server]:
+def service(models: Path, device: str, threads: int) -> Iterator[ServerProcess]:
     options = ["--models", str(models), "--threads", str(threads), "--device", device, "--drain-ms", "0"]
     with running(["-m", "goodcert.cli.main", "serve", *options, "--port"]) as server:
         yield server
 
 
 @contextmanager
-def noop() -> Iterator[Server]:
+def noop() -> Iterator[ServerProcess]:
     with running(["-m", "goodcert.cli.bench.serving.noop"]) as server:
         yield server
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[Server]:
+def running(command: list[str]) -> Iterator[ServerProcess]:
     """Python with these arguments and a port after them, until it answers. Raises RuntimeError if it does not."""
     port = _free_port()
     with tempfile.TemporaryFile() as log:
@@ -71,7 +71,7 @@ def running(command: list[str]) -> Iterator[Server]:
                 raise RuntimeError(
                     f"{command} did not get ready in {START_SECONDS} s: {log.read()[-1000:].decode()}"
                 )
-            yield Server(port, process.pid)
+            yield ServerProcess(port, process.pid)
         finally:
             process.terminate()
             process.wait()

@@ -12,7 +12,7 @@ _COLUMNS = ("network", "body", "connections", "server", "no-op server", "engine"
 
 
 @dataclass(frozen=True)
-class Row:
+class ServingRow:
     """One kind of request at so many connections. Milliseconds of processor time a certificate: of the server, of
     a server that does nothing, of the engine alone, of decoding and the engine. Latency: median and 99th
     percentile."""
@@ -38,12 +38,12 @@ class Row:
         return self.server_ms - self.decode_engine_ms
 
 
-def middle(rounds: Sequence[Row]) -> Row:
+def middle(rounds: Sequence[ServingRow]) -> ServingRow:
     """The round whose server time is the median: its figures were measured together."""
     return next(row for row in rounds if row.server_ms == median_low([row.server_ms for row in rounds]))
 
 
-def table(rows: Iterable[Row]) -> str:
+def table(rows: Iterable[ServingRow]) -> str:
     """The rows as a Markdown table."""
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
@@ -57,7 +57,7 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
-def plot(rows: Sequence[Row], path: Path) -> None:
+def plot(rows: Sequence[ServingRow], path: Path) -> None:
     """A panel a network: the server's time beside its ceilings."""
     nets = list(dict.fromkeys(row.net for row in rows))
     figure = Figure(figsize=(5 * len(nets), 3.6), layout="constrained")

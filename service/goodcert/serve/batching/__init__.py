@@ -1,0 +1,1 @@
+"""Many callers, one engine: batches, deadlines, and the door to other threads."""

@@ -1,0 +1,1 @@
+"""From the bytes of one upload to its certificate. Knows nothing of HTTP."""

@@ -1,0 +1,1 @@
+"""What every certificate passes on its way out."""

@@ -1,0 +1,1 @@
+"""The settings of the service, the rules of its triggers among them."""
