@@ -84,6 +84,7 @@ def _compile(
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
     engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten, classifier.heads)
+    engine.bit_identical = engine.bit_identical and not eager  # PyTorch chooses kernels by the size of a batch
     selfcheck.check(engine)
     return engine
 
