@@ -222,7 +222,7 @@ def test_factors_one_after_the_other_are_multiplied() -> None:
         if fits:
             read_graph(model)
         else:
-            with pytest.raises(Unsupported, match="'node2'.*no weight under- or overflows"):
+            with pytest.raises(Unsupported, match=r"'node2'.*no weight under- or overflows"):
                 read_graph(model)
 
 

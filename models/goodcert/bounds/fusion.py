@@ -8,7 +8,7 @@ what stands for |b| where the bias is a sum of parts. So the bounds hold for the
 graph that is served, and for whatever ONNX Runtime makes of either.
 
 What rounding changes is relative to a weight only while that is a normal number: a fold after which some weight is
-subnormal, zero without having been it, or above 2^100 is refused, whether it is ours or one that a runtime may make.
+subnormal, zero without having been it, or above 2^100 is refused, be it ours or one that a runtime may make.
 """
 
 from collections.abc import Mapping
@@ -208,8 +208,8 @@ def _joins(graph: Graph, node: Node, value: str) -> bool:
 
 
 def _weight_sizes(graph: Graph, layer: Node) -> Tensor:
-    """float64 (2, C) or (2, 1): the smallest and the largest |weight| that is not 0, of every channel of a Conv, of
-    all weights of another layer."""
+    """float64 (2, C) or (2, 1): the smallest and the largest |weight| that is not 0, of every channel of a Conv,
+    of all weights of another layer."""
     weights = [graph.constants[name] for name in layer.inputs[:2] if name in graph.constants]
     if not weights:
         return torch.ones(2, 1, dtype=torch.float64)  # what varies is folded into nothing
