@@ -1,6 +1,7 @@
 """Where things live; which way imports point is in .importlinter, which scripts/check runs."""
 
 import ast
+import re
 import sys
 import tomllib
 import zipfile
@@ -113,3 +114,10 @@ def test_nothing_that_ships_unpickles_or_runs_what_it_reads() -> None:
         names = called(path)
         assert not names & (RUNNING | {"torch.load", "torch.save", "torch.jit.load", "allow_pickle"}), path
         assert not {name for name in names if name.endswith((".read_pickle", ".to_pickle"))}, path
+
+
+def test_every_question_of_the_map_leads_to_a_file() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = re.findall(r"^\| .+\? \| \[(.+?)\]\((.+?)\) \|$", page, re.MULTILINE)
+    assert len(files) >= 20
+    assert not [path for name, path in files if not (ROOT / path).is_file() or Path(path).name != name]

@@ -86,8 +86,10 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
         Assumption(
             "Into affine layers its optimizer fuses only what is counted, and, with some fusions switched off, it "
             "replaces no operators by a kernel of another arithmetic.",
-            "fusion.py counts what any runtime may fuse; runtime.py switches the rest off.",
+            "fusion.py counts what any runtime may fuse; node_types.py lists what may be put into a graph.",
             (
+                "goodcert.engine.checks.translation.check",
+                f"{_BOUNDS}fusion.py::test_what_a_runtime_draws_into_the_sum_of_a_layer_is_enclosed",
                 f"{_ENGINE}runtime.py::test_a_fusion_that_rounds_weights_anew_is_disabled",
                 f"{_ENGINE}runtime.py::test_what_was_bounded_operator_by_operator_is_run_so",
                 f"{_ENGINE}one_graph.py::test_an_addition_is_fused_only_into_the_convolutions_made_for_it",
@@ -97,7 +99,7 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
         Assumption(
             "Every operator means what its rule says, and reads the file as we do.",
             "rules.py: a bound is one on what runs.",
-            (_SELFCHECK, _RULES, _CONFORMANCE),
+            ("goodcert.engine.checks.translation.check", _SELFCHECK, _RULES, _CONFORMANCE),
         ),
         Assumption(
             "Sums over pools, axes and groups pass no more roundings than their rules count, whatever the order.",
