@@ -4,11 +4,16 @@ import json
 import sys
 from pathlib import Path
 
+import onnxruntime
+
 from goodcert.bounds.catalogue import catalogue
 from goodcert.engine import assumptions
 from goodcert.serve.http import problems
 from goodcert.serve.settings import settings
 from goodcert.serve.telemetry import metrics
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from disagreements import KINDS, Disagreement, Reading, Rejection, read, refusal
 
 DOCS = Path(__file__).parent.parent / "docs"
 MADE = "<!-- Made from the code by scripts/docs.py. -->\n"
@@ -44,6 +49,48 @@ Refused, by operator: {refused}.
 """
 
 
+def refusals() -> str:
+    parts = []
+    for kind in KINDS:
+        rows = [
+            f"| {cell(entry.name)} | {cell(entry.does)} | {cell(readings(entry))} | {cell(outcome(entry))} |"
+            for entry in kind.entries
+        ]
+        table = ["| file | what it says | who reads it how | here |", "|---|---|---|---|", *rows]
+        parts.append("\n".join([f"## {kind.title}\n\nInstead: {kind.instead}\n", *table]))
+    return "\n\n".join(parts) + "\n"
+
+
+def readings(entry: Disagreement) -> str:
+    first, *others = ((tool, read(entry, tool)) for tool in entry.tools)
+    told = [f"{first[0]} {reading(first[1])}"]
+    for tool, made in others:
+        same = reading(made) == reading(first[1])
+        told.append(f"{tool} {'computes others' if same else reading(made)}")
+    return "; ".join(told)
+
+
+def reading(made: Reading) -> str:
+    """Of many numbers how many: they may differ by what a processor rounds."""
+    if isinstance(made, Rejection):
+        return "refuses it"
+    if isinstance(made, tuple) or not made.size:
+        sizes = made if isinstance(made, tuple) else made.shape
+        return f"gives shape ({', '.join('N' if size is None else str(size) for size in sizes)})"
+    if made.size > FEW:
+        return f"computes {made.size} numbers"
+    return f"computes {', '.join(f'{value:.4g}' for value in made.ravel())}"
+
+
+FEW = 12
+
+
+def outcome(entry: Disagreement) -> str:
+    """The reason as it is given, without the version of ONNX Runtime."""
+    reason = refusal(entry).replace(f" {onnxruntime.__version__}", "")
+    return f"`{reason}`" if reason else "bounded, for every one of them"
+
+
 def pages() -> dict[str, str]:
     """By file name."""
     return {
@@ -71,6 +118,16 @@ def pages() -> dict[str, str]:
             "`models/goodcert` and `service/goodcert`.",
             assumptions.table_markdown(),
         ),
+        "refusals.md": page(
+            "What is refused because tools read it differently",
+            "A certificate is about a file, whoever runs it. Where ONNX Runtime (at any level of optimisation), "
+            "onnx's shape inference, checker and reference, and PyTorch make something else of a file, it "
+            "is refused, by node where there is one, or the bounds enclose what each of them computes. Every row is a "
+            "small model in `tests/disagreements`, on which the tests show that the tools disagree, and how it is "
+            "refused. What they say here was written down by running them on pixels of 1, 2, 3, ..., or, where it "
+            "is about roundings, on some that show it.",
+            refusals(),
+        ),
         "operators.md": page(
             "Operators",
             "ONNX operators that have a sound rule, in the standard domain, float32, opsets 7 to 28. Constant, "
@@ -87,12 +144,13 @@ def page(title: str, lead: str, table: str) -> str:
 
 
 def main() -> int:
-    old = [name for name, text in pages().items() if not same(DOCS / name, text)]
+    made = pages()
+    old = [name for name, text in made.items() if not same(DOCS / name, text)]
     if "--check" in sys.argv[1:]:
         print("\n".join(f"docs/{name} is out of date; run scripts/docs.py" for name in old))
         return int(bool(old))
     for name in old:
-        (DOCS / name).write_text(pages()[name], encoding="utf-8")
+        (DOCS / name).write_text(made[name], encoding="utf-8")
         print(f"wrote docs/{name}")
     return 0
 

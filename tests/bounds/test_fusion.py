@@ -159,6 +159,73 @@ def test_norms_under_which_weights_become_subnormal_are_refused() -> None:
         read_graph(onnx_model(operations, constants, ["N", 1]))
 
 
+FACTORS: dict[str, Any] = {
+    "number": np.float32(2.0**-50),
+    "channels": np.array([1, 2.0**-50], np.float32).reshape(2, 1, 1),
+    "channels of one image": np.array([1, 2.0**-50], np.float32).reshape(1, 2, 1, 1),
+    "pixels": np.array([1, 2.0**-50], np.float32),
+}
+UNDER = "'node1'.*no weight under- or overflows"
+
+
+def scaled(layer: str, op: str, factor: Any) -> onnx.ModelProto:
+    """Weights of 1 for the first channel and 2^-90 for the second, and then a factor that nothing here folds."""
+    weight = np.diag([1, 2.0**-90]).astype(np.float32)
+    constants: dict[str, Any] = {
+        "w": weight[:, :, None, None] if layer == "Conv" else weight, "s": factor if op == "Mul" else 1 / factor,
+        "gamma": factor, "beta": np.zeros(2, np.float32), "mean": np.zeros(2, np.float32),
+        "var": np.ones(2, np.float32),
+    }  # fmt: skip
+    norm_of_it: Operation = norm("h", "y")
+    operations: list[Operation] = [
+        (layer, ["x", "w"], "h", {}), norm_of_it if op == "BatchNormalization" else (op, ["h", "s"], "y", {}),
+    ]  # fmt: skip
+    read = {name for _, names, _, _ in operations for name in names}
+    known = {name: value for name, value in constants.items() if name in read}
+    return onnx_model(operations, known, ["N", 2, 1, 2] if layer == "Conv" else ["N", 2])
+
+
+@pytest.mark.parametrize("op", ["Mul", "Div"])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_factors_that_a_runtime_may_fold_are_refused_where_weights_become_subnormal(op: str, factor: str) -> None:
+    for fold_weights in (False, True):
+        with pytest.raises(Unsupported, match=UNDER):
+            read_graph(scaled("Conv", op, FACTORS[factor]), fold_weights=fold_weights)
+
+
+@pytest.mark.parametrize("layer", ["Conv", "Gemm", "MatMul"])
+def test_norms_that_a_runtime_may_fold_are_refused_where_weights_become_subnormal(layer: str) -> None:
+    model = scaled(layer, "BatchNormalization", np.array([1, 2.0**-50], np.float32))
+    for fold_weights in (False, True):
+        with pytest.raises(Unsupported, match=UNDER):
+            read_graph(model, fold_weights=fold_weights)
+
+
+def test_a_small_factor_of_a_channel_is_weighed_against_the_weights_of_that_channel() -> None:
+    for shape in ((2, 1, 1), (1, 2, 1, 1)):
+        read_graph(scaled("Conv", "Mul", np.array([2.0**-50, 1], np.float32).reshape(shape)))
+    read_graph(scaled("Conv", "BatchNormalization", np.array([2.0**-50, 1], np.float32)))
+
+
+def test_weights_and_factors_of_0_become_nothing_that_is_subnormal() -> None:
+    """They were 0 before."""
+    read_graph(scaled("Conv", "Mul", np.array([2.0**-50, 0], np.float32).reshape(2, 1, 1)))
+
+
+def test_factors_one_after_the_other_are_multiplied() -> None:
+    operations: list[Operation] = [
+        ("Conv", ["x", "w"], "h", {}), ("Mul", ["h", "s"], "i", {}), ("Mul", ["i", "s"], "y", {}),
+    ]  # fmt: skip
+    for power, fits in ((-62, True), (-64, False)):
+        constants = {"w": np.ones((1, 1, 1, 1), np.float32), "s": np.float32(2.0**power)}
+        model = onnx_model(operations, constants, ["N", 1, 1, 1])
+        if fits:
+            read_graph(model)
+        else:
+            with pytest.raises(Unsupported, match=r"'node2'.*no weight under- or overflows"):
+                read_graph(model)
+
+
 def test_a_computed_weight_counts_how_far_it_is_from_real_arithmetic() -> None:
     """3 float32(0.1) needs two bits more than float32 has: half a unit off at most, counted as one, twice."""
     operations: list[Operation] = [("Mul", ["a", "three"], "w", {}), ("MatMul", ["x", "w"], "y", {})]

@@ -8,12 +8,12 @@ what stands for |b| where the bias is a sum of parts. So the bounds hold for the
 graph that is served, and for whatever ONNX Runtime makes of either.
 
 What rounding changes is relative to a weight only while that is a normal number: a fold after which some weight is
-subnormal, zero without having been it, or above 2^100 is refused.
+subnormal, zero without having been it, or above 2^100 is refused, be it ours or one that a runtime may make.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ BEHIND = {"Add": 2, "Sub": 2, "Sum": 2, "Mul": 3, "Div": 4, "BatchNormalization"
 """Operators that a runtime fuses into the layer before, and how many roundings that adds to a path through the
 layer: its own, one for what is left of a constant, a unit more for a quotient that is not correctly rounded, and
 two for the difference between our weights and those of the file."""
+
+SCALES = ("Mul", "Div", "BatchNormalization")
+"""Those that a runtime multiplies into the weights."""
 
 FACTORS = 6
 """The same for alpha and beta: a product with alpha, its rounding in ours, and beta's likewise."""
@@ -46,9 +49,15 @@ def underflow(factor: Tensor) -> Tensor:
 
 def rounded(node: Node, exact: Tensor) -> Tensor:
     """float64 weights in float32. Raises Unsupported, by node, where that is no relative change."""
-    normal = (exact.abs() >= 2.0**-126) & (exact.abs() <= 2.0**100)
-    require(node, bool((normal | (exact == 0)).all()), "factors under which no weight under- or overflows")
+    require(node, _normal(exact[exact != 0].abs()), _NO_UNDERFLOW)
     return exact.float()
+
+
+def _normal(sizes: Tensor) -> bool:
+    return bool(((sizes >= 2.0**-126) & (sizes <= 2.0**100)).all())
+
+
+_NO_UNDERFLOW = "factors under which no weight under- or overflows"
 
 
 # --- what is folded -----------------------------------------------------------------------------------
@@ -174,11 +183,15 @@ def count_fusions(graph: Graph) -> Graph:
 
 def _count_behind(graph: Graph, nodes: list[Node], position: int, readers: Mapping[str, list[int]]) -> None:
     value = nodes[position].output
+    sizes = _weight_sizes(graph, nodes[position])
     while value not in graph.outputs and len(readers.get(value, ())) == 1:
         (reader,) = readers[value]
         layer, behind = nodes[position], nodes[reader]
         if not _joins(graph, behind, value):
             return
+        if behind.op in SCALES:
+            sizes = sizes * _scale_sizes(graph, layer, behind, value)
+            require(behind, _normal(sizes), _NO_UNDERFLOW)
         nodes[position] = replace(layer, roundings=layer.roundings + BEHIND[behind.op])
         if behind.op not in ("Mul", "Div"):
             terms = _fan_in(graph, layer) + layer.roundings + 2
@@ -192,6 +205,40 @@ def _joins(graph: Graph, node: Node, value: str) -> bool:
     constant = all(name in graph.constants for name in others)
     affine = constant and (node.op == "Mul" or node.inputs[0] == value)
     return node.op in BEHIND and (node.op not in ("Mul", "Div") or affine)
+
+
+def _weight_sizes(graph: Graph, layer: Node) -> Tensor:
+    """float64 (2, C) or (2, 1): the smallest and the largest |weight| that is not 0, of every channel of a Conv,
+    of all weights of another layer."""
+    weights = [graph.constants[name] for name in layer.inputs[:2] if name in graph.constants]
+    if not weights:
+        return torch.ones(2, 1, dtype=torch.float64)  # what varies is folded into nothing
+    return _sizes(weights[-1].flatten(1) if layer.op == "Conv" else weights[-1].reshape(1, -1))
+
+
+def _scale_sizes(graph: Graph, layer: Node, node: Node, value: str) -> Tensor:
+    """The same of what `node` multiplies `value`, which comes from the layer, with."""
+    names = [name for name in node.inputs if name != value]
+    require(node, all(name in graph.constants for name in names), "constant factors")
+    constants = [graph.constants[name].double() for name in names]
+    weight = graph.constants.get(layer.inputs[1])
+    rank = weight.ndim - 1 if layer.op == "Conv" and weight is not None else 0  # of one image
+    if node.op == "BatchNormalization":
+        factor = norm_statistics(node, constants).scale.reshape(-1, *[1] * (rank - 1))
+    else:
+        factor = constants[0] if node.op == "Mul" else 1 / constants[0]
+    if weight is None or not 0 < rank <= factor.ndim or factor.shape[-rank] != len(weight):
+        return _sizes(factor.reshape(1, -1))
+    return _sizes(factor.movedim(-rank, 0).flatten(1))
+
+
+def _sizes(values: Tensor) -> Tensor:
+    """(2, rows): 1 for rows of zeros, which stay so whatever they are multiplied with."""
+    sizes = values.double().abs()
+    if not sizes.numel():
+        return torch.ones(2, 1, dtype=torch.float64)
+    least, most = sizes.masked_fill(sizes == 0, inf).amin(1), sizes.amax(1)
+    return torch.stack([least, most]).masked_fill(most == 0, 1)
 
 
 def _fan_in(graph: Graph, layer: Node) -> int:
