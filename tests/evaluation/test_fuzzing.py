@@ -123,6 +123,7 @@ def test_without_the_checks_of_windows_the_fuzzer_finds_what_they_are_for(
         ("AveragePool", 22, {"kernel_shape": [1, 4], "strides": [1, 3], "ceil_mode": 1}),
         ("BatchNormalization", 9, {}),
         ("ConvTranspose", 17, {"group": 4, "strides": [2, 2]}),
+        ("LRN", 17, {"size": 3, "alpha": 0.5}),
         ("LogSoftmax", 17, {"axis": 1}),
         ("MaxPool", 17, {"kernel_shape": [2, 3], "strides": [3, 2], "auto_pad": "SAME_LOWER"}),
     ],
