@@ -46,7 +46,13 @@ def test_a_bomb_is_refused_without_being_unfolded(encoding, compress):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"abc", gzip.compress(b"abc", mtime=0)[:-1], gzip.compress(b"abc", mtime=0) + b"x", gzip.compress(b"a", mtime=0) * 2],
+    [
+        b"",
+        b"abc",
+        gzip.compress(b"abc", mtime=0)[:-1],
+        gzip.compress(b"abc", mtime=0) + b"x",
+        gzip.compress(b"a", mtime=0) * 2,
+    ],
 )
 def test_a_body_that_is_not_one_whole_stream_is_refused(body):
     with pytest.raises(BodyBroken):
