@@ -18,6 +18,7 @@ from serving import CERTIFY, Callers, Line, Served, images, is_ready, serving
 
 RESTARTS = 20
 CALLERS = 4
+OK = 200
 LIFE_SECONDS = 3600  # a replica lives as long as the other takes to restart
 # As it ships; the settings for other tests drain nothing.
 DRAIN = str(Settings.model_fields["drain_ms"].default)
@@ -56,31 +57,34 @@ def haproxy(folder: Path, **replicas: int) -> Iterator[int]:
 
 
 class Replica:
-    """One of those behind the balancer, on a port that stays its own."""
+    """One of those behind the balancer, on a port that stays its own. lives: all there were so far."""
 
     def __init__(self, models: Path) -> None:
         self.port = free_port()
         self._models = str(models)
         self._running = ExitStack()
-        self._served: Served | None = None
+        self.lives: list[Served] = []
 
     def start(self) -> None:
         flags = [*FLAGS, "--port", str(self.port), "--models", self._models]
-        self._served = self._running.enter_context(serving(*flags, longest_seconds=LIFE_SECONDS))
-        self._served.line(is_ready)
+        self.lives.append(self._running.enter_context(serving(*flags, longest_seconds=LIFE_SECONDS)))
+        self.lives[-1].line(is_ready)
 
     def wait_until_asked(self) -> None:
         """Until the balancer sends it a caller's request."""
-        assert self._served
-        self._served.line(was_asked)
+        self.lives[-1].line(was_asked)
 
     def restart(self) -> None:
-        assert self._served
-        self._served.process.send_signal(signal.SIGTERM)
-        assert self._served.end() == 0
+        self.lives[-1].process.send_signal(signal.SIGTERM)
+        assert self.lives[-1].end() == 0
         self._running.close()
         self.start()
         self.wait_until_asked()
+
+    def told(self) -> list[str]:
+        """What its logs say but for requests that were answered."""
+        lines = [line for life in self.lives for line in life.lines]
+        return [f"{line.get('time')} {line['message']}" for line in lines if line.get("status") != OK]
 
     def __enter__(self) -> "Replica":
         return self
@@ -112,5 +116,5 @@ def test_rolling_restarts_behind_haproxy_lose_no_request(
                     replica.restart()
     lost = {identity: status for identity, status in callers.asked.items() if status != 200}
     record_property("found", f"{RESTARTS} restarts, {CALLERS} callers, {callers.found}; {len(lost)} lost")
-    assert lost == {}
+    assert lost == {}, [*first.told(), *second.told()]
     assert len(callers.answers) > RESTARTS
