@@ -120,12 +120,12 @@ def pages() -> dict[str, str]:
         ),
         "refusals.md": page(
             "What is refused because tools read it differently",
-            "A certificate is about a file, whoever runs it. Where ONNX Runtime (at any level of optimisation), "
-            "onnx's shape inference, checker and reference, and PyTorch make something else of a file, it "
-            "is refused, by node where there is one, or the bounds enclose what each of them computes. Every row "
-            "is a small model in `tests/disagreements`, on which the tests show that the tools disagree, and how it is "
-            "refused. What they say here was written down by running them on pixels of 1, 2, 3, ..., or, where it "
-            "is about roundings, on some that show it.",
+            "A certificate is about a file, whoever runs it. Where ONNX Runtime (at any level of optimisation),"
+            " onnx's shape inference, checker and reference, and PyTorch make something else of a file, it is "
+            "refused, by node where there is one, or the bounds enclose what each of them computes. Every row "
+            "is a small model in `tests/disagreements`, on which the tests show that the tools disagree, and "
+            "how it is refused. What they say here was written down by running them on pixels of 1, 2, 3, ..., "
+            "or, where it is about roundings, on some that show it.",
             refusals(),
         ),
         "operators.md": page(

@@ -76,8 +76,9 @@ class Served:
 
 
 @contextmanager
-def serving(*flags: str, **environment: str) -> Iterator[Served]:
-    """Started as a user starts it, with its log as JSON; killed at the end unless it has ended.
+def serving(*flags: str, longest_seconds: float = LONGEST_SECONDS, **environment: str) -> Iterator[Served]:
+    """Started as a user starts it, with its log as JSON; killed at the end unless it has ended, or after the
+    longest time.
 
     Told to end it does so at once, as there is no balancer, unless flags say otherwise.
     """
@@ -85,7 +86,7 @@ def serving(*flags: str, **environment: str) -> Iterator[Served]:
     command = [sys.executable, "-m", "goodcert.cli.main", "serve", *always, *flags]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("GOODCERT_")}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=clean | environment) as process:
-        watchdog = threading.Timer(LONGEST_SECONDS, process.kill)
+        watchdog = threading.Timer(longest_seconds, process.kill)
         watchdog.start()
         served = Served(process)
         try:

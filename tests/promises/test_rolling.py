@@ -18,6 +18,7 @@ from serving import CERTIFY, Callers, Line, Served, images, is_ready, serving
 
 RESTARTS = 20
 CALLERS = 4
+LIFE_SECONDS = 3600  # a replica lives as long as the other takes to restart
 # As it ships; the settings for other tests drain nothing.
 DRAIN = str(Settings.model_fields["drain_ms"].default)
 FLAGS = ["--threads", "1", "--access-log", "true", "--drain-ms", DRAIN]
@@ -64,9 +65,8 @@ class Replica:
         self._served: Served | None = None
 
     def start(self) -> None:
-        self._served = self._running.enter_context(
-            serving(*FLAGS, "--port", str(self.port), "--models", self._models)
-        )
+        flags = [*FLAGS, "--port", str(self.port), "--models", self._models]
+        self._served = self._running.enter_context(serving(*flags, longest_seconds=LIFE_SECONDS))
         self._served.line(is_ready)
 
     def wait_until_asked(self) -> None:

@@ -65,6 +65,8 @@ def _with_stated(model: onnx.ModelProto, inferred: Mapping[str, Shape]) -> dict[
         if not value.type.tensor_type.HasField("shape"):
             continue
         stated = sizes(value.type.tensor_type)
+        if not stated and value.name not in inferred:
+            continue  # how exporters say that they do not know
         known = shapes.get(value.name, (None,) * len(stated))
         differ = any(None not in (a, b) and a != b for a, b in zip(known, stated, strict=False))
         if differ or len(known) != len(stated):

@@ -48,6 +48,11 @@ class Classifier:
     bounded: bool
     heads: frozenset[str]
 
+    @property
+    def folded(self) -> bool:
+        """Whether weights are served that are not the file's."""
+        return self.written.constants.keys() != self.graph.constants.keys()
+
 
 def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     """Raises EngineError for whatever cannot be bounded, and OSError for a file that cannot be read."""
@@ -150,14 +155,16 @@ def _heads(model: onnx.ModelProto, graph: Graph) -> frozenset[str]:
     return frozenset(names)
 
 
-def _bounded(*graphs: Graph) -> bool:
-    """Whether the proofs hold for every image, of all these graphs. Raises EngineError for a node without a value
-    for some."""
-    bounded = True
-    for graph in graphs:
-        program = prepare(graph, FLOAT32)
-        values = program.trace(pixel_cube(graph))
-        if node := undefined(program, values):
-            raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
-        bounded &= within_range(graph, values)
-    return bounded
+def _bounded(written: Graph, served: Graph) -> bool:
+    """Whether the proofs hold for every image, of both graphs. Raises EngineError for a node without a value for
+    some."""
+    folded = written.constants.keys() != served.constants.keys()
+    return _within_proof(served) and (not folded or _within_proof(written))
+
+
+def _within_proof(graph: Graph) -> bool:
+    program = prepare(graph, FLOAT32)
+    values = program.trace(pixel_cube(graph))
+    if node := undefined(program, values):
+        raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
+    return within_range(graph, values)

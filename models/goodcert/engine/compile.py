@@ -74,7 +74,7 @@ def _compile(
     model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, *, validate: bool, eager: bool
 ) -> Engine:
     classifier = admit(model)
-    if validate:
+    if validate and classifier.bounded:  # of any other nothing is promised
         translation.check(classifier.file, classifier.written)
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
@@ -84,6 +84,7 @@ def _compile(
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
     engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten, classifier.heads)
+    engine.bit_identical = engine.bit_identical and not eager  # PyTorch chooses kernels by the size of a batch
     selfcheck.check(engine)
     return engine
 

@@ -232,13 +232,14 @@ def test_who_connects_is_in_no_line(service, log):
 
 # What lines of the log may tell beside their fixed texts; the access log, off by default, tells `extra`. Names of
 # models are those of folders, which `plain` cuts to one line; `reason` is for people: hostile files are sent to it
-# (test_sandbox, test_strangers), and that of a condemned model has three numbers; `fault` is a type, a status
-# or a fixed text; a `SettingsError` names what keeps a worker from starting, before anybody is served.
+# (test_sandbox, test_strangers), and that of a condemned model has three numbers; `fault` is a type, a status,
+# a fixed text or which row of the ledger is damaged in what way, without its contents; `names` are of variables of
+# the environment; a `SettingsError` names what keeps a worker from starting, before anybody is served.
 TOLD = {
     "name", "version", "self.name", "self.version", "*place.key", "*map(plain, place.key)", "reason",
     "model.engine.device", "worker.pid", "worker.exitcode", "delay", "bound", "letters", "fault", "trigger.name",
     "trigger.model", "type(error).__name__", "error", "self._lifecycle.in_flight", "count", "verb", "len(fresh)",
-    "len(self._keys)",
+    "len(self._keys)", "', '.join(names)",
 }  # fmt: skip
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 

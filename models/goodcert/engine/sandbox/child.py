@@ -111,16 +111,13 @@ def reason(model: bytes, sidecar: bytes | None, limits: SandboxLimits) -> str | 
 
 
 def _run(classifier: Classifier) -> None:
-    """The file as it is and as it will be served, which will both be run outside this process, too."""
-    rows = classifier.graph.input_shape[0] or 1
-    images = np.zeros((rows, *classifier.shape), np.float32)
-    for model, level in (
-        (classifier.file, "none"),
-        (classifier.file, "all"),
-        (write_graph(classifier.graph), "all"),
-    ):
+    """The file as it is, and as it will be served where that differs: both will be run outside this process."""
+    images = np.zeros((classifier.graph.input_shape[0] or 1, *classifier.shape), np.float32)
+    file = classifier.file.SerializeToString()
+    served = [(write_graph(classifier.graph).SerializeToString(), "all")] if classifier.folded else []
+    for model, level in ((file, "none"), (file, "all"), *served):
         try:
-            session(model.SerializeToString(), level).run(None, {classifier.graph.input: images})
+            session(model, level).run(None, {classifier.graph.input: images})
         except EngineError:
             raise
         except Exception as error:  # its errors have no common public class

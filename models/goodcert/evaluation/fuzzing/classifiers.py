@@ -65,13 +65,21 @@ def make(seed: int, index: int) -> RandomClassifier:
         opset = int(random.integers(opsets.start, opsets.stop))
         draft = Draft(random, opset, _SIZES[int(random.integers(len(_SIZES)))])
         try:
-            output = _grow(draft, led_by.split("-")[0])
+            model = finished(draft, _grow(draft, led_by.split("-")[0]))
         except NoFit:
             continue
-        return RandomClassifier(_model(draft, output), led_by, tuple(draft.hints))
+        made = RandomClassifier(model, led_by, tuple(draft.hints))
+        if led_by in made.versions:  # else what follows it does not read it
+            return made
 
 
-def _grow(draft: Draft, operator: str) -> str:
+def finished(draft: Draft, values: list[str]) -> onnx.ModelProto:
+    """A classifier by what these values tell of an image."""
+    return _model(draft, _head(draft, values))
+
+
+def _grow(draft: Draft, operator: str) -> list[str]:
+    """The values that the logits are made of, one of them from the operator."""
     value = _tried(draft, silent, IMAGE) if draft.chance(0.4) else IMAGE
     for _ in range(draft.whole(0, 2)):
         value = _anything(draft, value)
@@ -84,7 +92,7 @@ def _grow(draft: Draft, operator: str) -> str:
     branches = [value, led] if draft.chance(0.2) else [value]
     if draft.chance(0.3):
         branches.append(_anything(draft, draft.pick([*draft.shapes])))
-    return _head(draft, branches)
+    return branches
 
 
 def _anything(draft: Draft, x: str) -> str:

@@ -71,7 +71,7 @@ class Draft:
         name = self.fresh("c")
         tensor = numpy_helper.from_array(np.ascontiguousarray(values, dtype).reshape(np.shape(values)), name)
         self._types[name], self._data[name] = _type(tensor.data_type, tensor.dims), tensor
-        if self.chance(0.15):
+        if self.chance(0.15) and (dtype == np.float32 or self.opset >= 9):  # before, it held floats alone
             self.nodes.append(helper.make_node("Constant", [], [name], name=f"node of {name}", value=tensor))
         else:
             self.initializers.append(tensor)

@@ -51,6 +51,8 @@ MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
     ),
     "BatchNormalization": ("of opsets 9 to 13, as in training", lambda _, opset: 9 <= opset <= 13),
     "ConvTranspose": ("in groups", lambda a, _: a.get("group", 1) > 1),
+    "LRN": ("in as many channels as there are images", lambda _a, _o: True),
+    "LogSoftmax": ("as the logarithm of a share that underflows", lambda _a, _o: True),
     "MaxPool": (
         "with pads, or SAME_LOWER",
         lambda a, _: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",

@@ -34,6 +34,10 @@ def flat(draft: Draft, x: str) -> str:
     return draft.node("Reshape", [x, draft.integers([draft.pick((0, -1)), prod(shape)])])
 
 
+def _of_some_dimensions(draft: Draft, x: str) -> str:
+    return image(draft, x, draft.pick((None, None, None, 1, 3)))
+
+
 def _window(draft: Draft, sizes: tuple[int, ...], *, pool: str = "", dilated: bool = True) -> dict[str, Any]:
     """kernel_shape and what goes with it: sometimes longer than the axis, with strides beyond the kernel."""
     kernel = [draft.whole(1, min(n + draft.pick((0, 0, 1)), 4)) for n in sizes]
@@ -58,7 +62,7 @@ def _window(draft: Draft, sizes: tuple[int, ...], *, pool: str = "", dilated: bo
 
 
 def conv(draft: Draft, x: str) -> str:
-    x = image(draft, x)
+    x = _of_some_dimensions(draft, x)
     channels, *sizes = draft.shapes[x]
     window = _window(draft, tuple(sizes))
     group = draft.pick([g for g in range(1, channels + 1) if channels % g == 0]) if draft.chance(0.3) else 1
@@ -71,7 +75,7 @@ def conv(draft: Draft, x: str) -> str:
 
 
 def conv_transpose(draft: Draft, x: str) -> str:
-    x = image(draft, x)
+    x = _of_some_dimensions(draft, x)
     channels, *sizes = draft.shapes[x]
     kernel = [draft.whole(1, 3) for _ in sizes]
     strides = [draft.whole(1, draft.pick((k, 3))) for k in kernel]
@@ -100,14 +104,14 @@ def conv_transpose(draft: Draft, x: str) -> str:
 
 
 def max_pool(draft: Draft, x: str) -> str:
-    x = image(draft, x)
+    x = _of_some_dimensions(draft, x)
     window = _window(draft, draft.shapes[x][1:], pool="MaxPool", dilated=draft.knows("MaxPool", "dilations"))
     order = 1 if draft.knows("MaxPool", "storage_order") and draft.chance(0.1) else None
     return draft.node("MaxPool", [x], storage_order=order, **window)
 
 
 def average_pool(draft: Draft, x: str) -> str:
-    x = image(draft, x)
+    x = _of_some_dimensions(draft, x)
     dilated = draft.knows("AveragePool", "dilations")
     window = _window(draft, draft.shapes[x][1:], pool="AveragePool", dilated=dilated)
     return draft.node("AveragePool", [x], count_include_pad=draft.pick((None, 0, 1)), **window)

@@ -86,6 +86,28 @@ def largest_of_each(draft: Draft, x: str) -> str:
     )
 
 
+def window_at_the_edge(draft: Draft, x: str) -> str:
+    """A window one longer than its axis, or steps longer than a window that is padded to the same size; then the
+    largest of what comes of it and of a part of x, so that one pixel more or less changes no shape."""
+    x = image(draft, x, draft.whole(1, 3))
+    sizes = draft.shapes[x][1:]
+    axis = draft.whole(0, len(sizes) - 1)
+    kernel, strides = ([1] * len(sizes) for _ in "ks")
+    strides[axis] = draft.whole(2, 3)
+    operator = draft.pick(("MaxPool", "AveragePool"))
+    if draft.chance(0.5):
+        begin, end = draft.pick(((0, 0), (1, 0), (0, 1)))
+        kernel[axis] = sizes[axis] + begin + end + 1
+        pads = [length * (i == axis) for length in (begin, end) for i in range(len(sizes))]
+        y = draft.node(operator, [x], kernel_shape=kernel, strides=strides, pads=pads)
+    else:
+        rule = draft.pick(("SAME_UPPER", "SAME_LOWER"))
+        y = draft.node(operator, [x], kernel_shape=kernel, strides=strides, auto_pad=rule)
+    first = draft.constant(np.zeros(1), np.int64)
+    part = draft.node("Gather", [draft.node("Mul", [x, number(draft, 0.25)]), first], axis=axis + 2)
+    return draft.node("GlobalMaxPool", [draft.node("Concat", [y, part], axis=axis + 2)])
+
+
 # --- extreme factors ----------------------------------------------------------------------------------
 
 
@@ -361,8 +383,9 @@ def conv_pair(draft: Draft, x: str) -> str:
 STRUCTURES: Mapping[str, Make] = {
     make.__name__: make
     for make in (
-        silent, saturated, collapse, largest_of_each, rescaled_gemm, rescaled, cancelling_norm, large_branch,
-        layer_then_affine, gelu_in_parts, fast_gelu_in_parts, quick_gelu_in_parts, silu_in_parts,
+        silent, saturated, collapse, largest_of_each, window_at_the_edge, rescaled_gemm, rescaled,
+        cancelling_norm, large_branch, layer_then_affine, gelu_in_parts, fast_gelu_in_parts,
+        quick_gelu_in_parts, silu_in_parts,
         hard_swish_in_parts, layer_norm_in_parts, softmax_in_parts, padded_window, scaled_matmul, product_then_sum,
         there_and_back, reciprocal_times, clipped_relu, tied, computed_reshape, expanded_constant, doubled,
         conv_pair,

@@ -62,8 +62,8 @@ class Ledger:
         try:
             return await asyncio.to_thread(question, self._reader)
         except (SQLAlchemyError, OSError, Damaged) as error:
-            told = str(error) if isinstance(error, Damaged) else type(error).__name__
-            log.error("the ledger cannot be read: %s", told)
+            fault = str(error) if isinstance(error, Damaged) else type(error).__name__
+            log.error("the ledger cannot be read: %s", fault)
             raise LedgerUnavailable(type(error).__name__) from error
 
     async def close(self) -> None:

@@ -32,11 +32,11 @@ def settings() -> set[str]:
 
 def warn(log: logging.Logger) -> None:
     """One line about what is ignored, if there is anything."""
-    links = sorted(name for name, value in _prefixed() if is_service_link(name, value))
-    if links:
+    names = sorted(name for name, value in _prefixed() if is_service_link(name, value))
+    if names:
         log.warning(
             "%s ignored: Kubernetes sets them for a Service; the pod's enableServiceLinks: false leaves them out",
-            ", ".join(links),
+            ", ".join(names),
         )
 
 
