@@ -51,7 +51,7 @@ class Classifier:
     @property
     def folded(self) -> bool:
         """Whether weights are served that are not the file's."""
-        return self.written.constants.keys() != self.graph.constants.keys()
+        return _folded(self.written, self.graph)
 
 
 def admit(model: str | Path | onnx.ModelProto) -> Classifier:
@@ -158,8 +158,11 @@ def _heads(model: onnx.ModelProto, graph: Graph) -> frozenset[str]:
 def _bounded(written: Graph, served: Graph) -> bool:
     """Whether the proofs hold for every image, of both graphs. Raises EngineError for a node without a value for
     some."""
-    folded = written.constants.keys() != served.constants.keys()
-    return _within_proof(served) and (not folded or _within_proof(written))
+    return _within_proof(served) and (not _folded(written, served) or _within_proof(written))
+
+
+def _folded(written: Graph, served: Graph) -> bool:
+    return written.constants.keys() != served.constants.keys()
 
 
 def _within_proof(graph: Graph) -> bool:

@@ -15,6 +15,7 @@ LEVELS = {
     "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
     "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
     "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 """By the names that ONNX Runtime's documentation gives them."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
@@ -15,6 +14,7 @@ from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rounding import EXACT
+from goodcert.engine.sessions import LEVELS, session
 
 Images = NDArray[np.float32]
 Evaluate = Callable[[Images], NDArray[np.float32]]
@@ -22,24 +22,10 @@ Evaluate = Callable[[Images], NDArray[np.float32]]
 
 Make = Callable[[onnx.ModelProto], Evaluate]
 
-_LEVELS = {
-    "none": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "layout": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_LAYOUT,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
-_FATAL = 4
-"""The severity of messages of ONNX Runtime that are shown: what it cannot run is counted, not told."""
-
 
 def onnx_runtime(level: str, model: onnx.ModelProto) -> Evaluate:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level, options.graph_optimization_level = _FATAL, _LEVELS[level]
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    name = next(i.name for i in session.get_inputs())
-    return lambda images: np.asarray(session.run(None, {name: images})[0])
+    runtime, name = session(model.SerializeToString(), level), _input(model)
+    return lambda images: np.asarray(runtime.run(None, {name: images})[0])
 
 
 MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
@@ -95,7 +81,7 @@ def _input(model: onnx.ModelProto) -> str:
 
 
 EVALUATORS: dict[str, Make] = {
-    **{f"ONNX Runtime, {level}": partial(onnx_runtime, level) for level in _LEVELS},
+    **{f"ONNX Runtime, {level}": partial(onnx_runtime, level) for level in LEVELS},
     "PyTorch": pytorch,
     "onnx.reference": reference,
 }
