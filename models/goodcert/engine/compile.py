@@ -14,8 +14,9 @@ from goodcert.bounds import Unsupported
 from goodcert.bounds.ball import Ball
 from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
-from goodcert.engine.admission import admit
+from goodcert.engine.admission import Classifier, admit
 from goodcert.engine.checks import kernel_check, selfcheck, translation
+from goodcert.engine.checks.validated import Validated
 from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
 from goodcert.engine.engine import Engine, Evaluation
@@ -37,6 +38,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     *,
     validate: bool = True,
     eager: bool = False,
+    validated: Validated | None = None,
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
     whose kernels are faithful to this model, else the CPU.
@@ -45,16 +47,20 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use. validate:
     hold the rules against what ONNX Runtime makes of the file. Without, a certificate may be wrong: it is there to
     show what the check is for. eager: let PyTorch compute the bounds on the CPU as well, which loads faster and
-    bounds more slowly. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
+    bounds more slowly. validated: files that need not be held against ONNX Runtime again, to which this one is
+    added. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
     device whose kernels are not faithful.
     """
     with one_thread_of_torch():
+        classifier = admit(model)
+        if validate and classifier.bounded:  # of any other nothing is promised
+            translation.check(classifier.file, classifier.written, validated)
         try:
-            return _compile(model, resolve(device), threads, validate=validate, eager=eager)
+            return _compile(classifier, resolve(device), threads, eager)
         except Unfaithful:
             if device != "auto":
                 raise
-            return _compile(model, resolve("cpu"), threads, validate=validate, eager=eager)
+            return _compile(classifier, resolve("cpu"), threads, eager)
 
 
 @contextmanager
@@ -70,12 +76,7 @@ def one_thread_of_torch() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compile(
-    model: str | Path | onnx.ModelProto, target: torch.device, threads: int | None, *, validate: bool, eager: bool
-) -> Engine:
-    classifier = admit(model)
-    if validate and classifier.bounded:  # of any other nothing is promised
-        translation.check(classifier.file, classifier.written)
+def _compile(classifier: Classifier, target: torch.device, threads: int | None, eager: bool) -> Engine:
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
     kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)

@@ -1,5 +1,6 @@
 """What ONNX Runtime makes of each node is held against its rule, and no other node can hide it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from onnx import helper
 from goodcert import engine
 from goodcert.bounds.reader import read_graph
 from goodcert.engine.checks import separate_nodes, translation
+from goodcert.engine.checks.validated import Validated
 from goodcert.engine.errors import EngineError
 from goodcert.engine.node_types import COVERED, require_known
 from goodcert.engine.sessions import LEVELS, optimised
@@ -192,6 +194,23 @@ def test_a_runtime_that_computes_something_else_is_refused_with_both_values(
     with pytest.raises(EngineError, match=r"computes .* at .*its rule says .* to "):
         engine.compile(classifier())
     engine.compile(classifier(), validate=False)
+
+
+def test_a_file_that_passed_is_remembered_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a runtime that has become wrong: what it is asked about is refused, what passed is not asked
+    again."""
+    passed, other = Validated(tmp_path), classifier(seed=1)
+    engine.compile(classifier(), validated=passed)
+    real = separate_nodes.session
+    monkeypatch.setattr(separate_nodes, "session", lambda model, level: Wrong(real(model, level)))
+    engine.compile(classifier(), validated=passed)
+    for model in (classifier(), other):
+        with pytest.raises(EngineError, match="its rule says"):
+            engine.compile(model, validated=Validated(tmp_path / "elsewhere"))
+    with pytest.raises(EngineError, match="its rule says"):
+        engine.compile(other, validated=passed)
+    with pytest.raises(EngineError, match="its rule says"):
+        engine.compile(other, validated=passed)  # a refused one is not remembered
 
 
 def test_an_operator_that_nobody_looked_at_is_refused() -> None:

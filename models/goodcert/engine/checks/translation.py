@@ -23,17 +23,21 @@ from goodcert.bounds.graph import Graph
 from goodcert.bounds.interval import Interval
 from goodcert.engine.checks.file_values import Array, FileValues
 from goodcert.engine.checks.separate_nodes import SeparateNode, parts
+from goodcert.engine.checks.validated import Validated
 from goodcert.engine.errors import EngineError
 from goodcert.engine.node_types import require_known
 from goodcert.engine.sessions import LEVELS, optimised
 
 
-def check(model: onnx.ModelProto, graph: Graph) -> None:
+def check(model: onnx.ModelProto, graph: Graph, validated: Validated | None = None) -> None:
     """Raises EngineError, by node and operator, where ONNX Runtime contradicts a rule.
 
-    model: the file; graph: what the reader makes of it without folding weights.
+    model: the file; graph: what the reader makes of it without folding weights. validated: where it is not held
+    against ONNX Runtime again, and is remembered once it passed.
     """
     data = model.SerializeToString()
+    if validated is not None and data in validated:
+        return
     values = FileValues.of(model, graph)
     seen: set[bytes] = set()
     for level in LEVELS:
@@ -44,6 +48,8 @@ def check(model: onnx.ModelProto, graph: Graph) -> None:
             for turn in range(values.rounds):
                 for node, value in zip(part.nodes, part.run(runtime, values, turn), strict=True):
                     _compare(node, value, values.box(node.makes, node.reads, turn), level)
+    if validated is not None:
+        validated.add(data)
 
 
 def _compare(node: SeparateNode, value: Array, box: Interval, level: str) -> None:

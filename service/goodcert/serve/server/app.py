@@ -126,7 +126,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loader = assembly.loader(settings, make_engine, metrics, traces)
+        loader = assembly.loader(settings, make_engine, metrics, traces, shared)
         disconnects = DisconnectWatcher()
         opened = assembly.models(settings, loader, shared)
         async with opened as (repository, changes), assembly.recorder(settings, metrics) as recorder:

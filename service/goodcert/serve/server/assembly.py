@@ -38,11 +38,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("goodcert.serve")
 
 
-def loader(settings: Settings, make_engine: Compile | None, metrics: Metrics, traces: "Traces | None") -> Loader:
-    """The models that ship were installed with the code that reads them; those of a folder may be anybody's."""
+def loader(
+    settings: Settings,
+    make_engine: Compile | None,
+    metrics: Metrics,
+    traces: "Traces | None",
+    shared: Path | None = None,
+) -> Loader:
+    """The models that ship were installed with the code that reads them; those of a folder may be anybody's.
+    shared: a folder of all processes of this service."""
     limits = QuarantineLimits(settings.model_check_memory_bytes, settings.model_check_seconds)
     return Loader(
-        make_engine or _engine_compile(),
+        make_engine or _engine_compile(shared),
         settings.device,
         settings.threads,
         *_batchers(settings, metrics, traces),
@@ -163,10 +170,11 @@ def traces_of(settings: Settings) -> "Traces | None":
 
 
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.
-def _engine_compile() -> Compile:
+def _engine_compile(shared: Path | None) -> Compile:
     from goodcert import engine
+    from goodcert.engine.checks.validated import Validated
 
-    return engine.compile
+    return partial(engine.compile, validated=Validated(shared) if shared else None)
 
 
 def repository(settings: Settings, loader: Loader, unloaded: Collection[str] = ()) -> Repository:
