@@ -37,6 +37,14 @@ def test_a_classifier_follows_from_its_seed_and_number() -> None:
     assert first == again != other
 
 
+def test_the_opset_is_that_of_the_standard_operators_where_two_are_stated() -> None:
+    model = onnx.ModelProto()
+    model.CopyFrom(classifiers.make(0, 0).model)
+    own = next(o for o in model.opset_import if not o.domain).version
+    model.opset_import.insert(0, helper.make_opsetid("ai.onnx", own % 28 + 1))
+    assert classifiers.RandomClassifier(model, "", ()).opset == own
+
+
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_every_structure_can_be_made(structure: str) -> None:
     for seed in range(20):
@@ -196,3 +204,21 @@ def test_the_command_writes_the_table_and_its_numbers(tmp_path: Path, capsys: py
     (run,) = json.loads(page.with_suffix(".json").read_text())
     assert (run["seed"], run["first"], run["last"], run["tally"]["total"]["generated"]) == (4, 0, 2, 3)
     assert "| 4 | 0 to 2 |" in page.read_text()
+
+
+def test_versions_in_few_accepted_classifiers_lead_the_next_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "fuzzing.md"
+    tally = record.FuzzTally(versions={v: record.Counts(accepted=record.ENOUGH) for v in classifiers.VERSIONS})
+    tally.versions["MaxPool-12"] = record.Counts(generated=1000, accepted=record.ENOUGH - 1)
+    del tally.versions["Celu-12"], tally.versions["LayerNormalization-17"]  # which no classifier may hold
+    record.append(page.with_suffix(".json"), record.Run("abc", 5, 0, 1, "onnxruntime 1", "AVX2", True, tally))
+    asked = ["fuzz", "classifiers", "--count", "2", "--cases", str(tmp_path), "--write", str(page), "--scarce"]
+    assert main(asked) == 0
+    _, run = record.read(page.with_suffix(".json"))
+    assert run.leaders == ("Celu-12", "MaxPool-12")
+    assert all(run.tally.versions[version].generated for version in run.leaders)
+    assert "| 0 to 1 | 2 versions |" in page.read_text()
+    assert main([*asked[:-3], "--scarce"]) == 2
+    assert "expected --write" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from goodcert import engine
 from goodcert.evaluation.fuzzing import cases, record, shares
+from goodcert.evaluation.fuzzing.classifiers import VERSIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="add the run to FILE's numbers (.json beside it) and write the page",
     )
+    classifiers.add_argument(
+        "--scarce",
+        action="store_true",
+        help=f"lead only by versions of operators that are in fewer than {record.ENOUGH} accepted ones of FILE",
+    )
     _without_checks(classifiers)
     classifiers.set_defaults(fuzz=_classifiers)
     purpose = "evaluate a contradiction again; exit status 1 if it still is one"
@@ -52,12 +58,20 @@ def run(options: argparse.Namespace) -> int:
 
 def _classifiers(options: argparse.Namespace) -> int:
     numbers = range(options.first, options.first + options.count)
+    if options.scarce and not options.write:
+        print("--scarce: expected --write, whose numbers tell which versions are scarce")
+        return 2
+    leaders = record.scarce(record.total(_runs(options.write))) if options.scarce else ()
+    if options.scarce and not leaders:
+        print(f"every version of every operator is in {record.ENOUGH} accepted classifiers")
+        return 0
     done = shares.run(
         options.seed,
         numbers,
         options.processes,
         options.seconds,
         options.cases,
+        leaders=leaders or tuple(VERSIONS),
         validate=not options.without_checks,
     )
     print(record.table(done.tally))
@@ -68,12 +82,17 @@ def _classifiers(options: argparse.Namespace) -> int:
     if options.write:
         one = record.Run(
             _revision(), options.seed, numbers.start, numbers.start + done.count - 1, shares.software(),
-            f"{platform.machine()}, {shares.instructions()}", not options.without_checks, done.tally,
+            f"{platform.machine()}, {shares.instructions()}", not options.without_checks, done.tally, leaders,
         )  # fmt: skip
         runs = record.append(options.write.with_suffix(".json"), one)
         options.write.write_text(record.page(runs), encoding="utf-8")
         print(f"wrote {options.write}")
     return int(bool(done.tally.total.contradictions or done.tally.total.broken))
+
+
+def _runs(page: Path) -> list[record.Run]:
+    """What is recorded beside the page."""
+    return record.read(page.with_suffix(".json"))
 
 
 def _replay(options: argparse.Namespace) -> int:

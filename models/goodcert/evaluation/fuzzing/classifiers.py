@@ -1,6 +1,6 @@
 """Random classifiers: each reproducible from a seed and its number, led by one version of one operator."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ class RandomClassifier:
 
     @property
     def opset(self) -> int:
-        return int(self.model.opset_import[0].version)
+        return next(int(o.version) for o in self.model.opset_import if not o.domain)
 
     @property
     def versions(self) -> frozenset[str]:
@@ -57,10 +57,14 @@ def versions() -> dict[str, range]:
 VERSIONS = versions()
 
 
-def make(seed: int, index: int) -> RandomClassifier:
-    """The classifier of this number: the same on every machine with the same version of NumPy and onnx."""
+def make(seed: int, index: int, leaders: Sequence[str] = tuple(VERSIONS)) -> RandomClassifier:
+    """The classifier of this number: the same on every machine with the same version of NumPy and onnx.
+
+    leaders: the versions of operators, of `VERSIONS`, that classifiers are made for in turn.
+    """
     random = np.random.default_rng([seed, index])
-    led_by, opsets = [*VERSIONS.items()][index % len(VERSIONS)]
+    led_by = leaders[index % len(leaders)]
+    opsets = VERSIONS[led_by]
     while True:
         opset = int(random.integers(opsets.start, opsets.stop))
         draft = Draft(random, opset, _SIZES[int(random.integers(len(_SIZES)))])

@@ -12,6 +12,9 @@ from goodcert.evaluation.fuzzing.classifiers import VERSIONS
 from goodcert.evaluation.fuzzing.evaluators import EVALUATORS, MISREAD
 from goodcert.evaluation.fuzzing.trial import WHOLE, Trial
 
+ENOUGH = 200
+"""Accepted classifiers that every version of every operator is to be in."""
+
 
 @dataclass
 class Counts:
@@ -82,7 +85,8 @@ def _counts(trial: Trial) -> Counts:
 @dataclass(frozen=True)
 class Run:
     """revision: of the source. seed, first, last: the numbers of the classifiers, both included. software:
-    versions. processor: what computed. checks: whether those at load were on."""
+    versions. processor: what computed. checks: whether those at load were on. leaders: the versions of operators
+    that they were made for in turn; none for all."""
 
     revision: str
     seed: int
@@ -92,6 +96,7 @@ class Run:
     processor: str
     checks: bool
     tally: FuzzTally
+    leaders: tuple[str, ...] = ()
 
 
 def append(path: Path, run: Run) -> list[Run]:
@@ -106,7 +111,20 @@ def read(path: Path) -> list[Run]:
     if not path.exists():
         return []
     said = json.loads(path.read_text(encoding="utf-8"))
-    return [Run(**{**one, "tally": FuzzTally.of(one["tally"])}) for one in said]
+    return [
+        Run(**{**one, "tally": FuzzTally.of(one["tally"]), "leaders": tuple(one.get("leaders", ()))})
+        for one in said
+    ]
+
+
+def scarce(tally: FuzzTally) -> tuple[str, ...]:
+    """The versions of operators that fewer than `ENOUGH` accepted classifiers hold."""
+    none = Counts()
+    return tuple(
+        version
+        for version in VERSIONS
+        if version.split("-")[0] not in BOX_BY_BOX and tally.versions.get(version, none).accepted < ENOUGH
+    )
 
 
 def total(runs: Iterable[Run]) -> FuzzTally:
@@ -175,11 +193,12 @@ ONNX Runtime, PyTorch and the specification: {misread}."""
 
 def page(runs: list[Run]) -> str:
     lines = [
-        "| Revision | seed | classifiers | accepted | contradictions | software | processor |",
-        "|---|---:|---|---:|---:|---|---|",
+        "| Revision | seed | classifiers | led by | accepted | contradictions | software | processor |",
+        "|---|---:|---|---|---:|---:|---|---|",
     ]
     lines += [
-        f"| {r.revision} | {r.seed} | {r.first} to {r.last} | {r.tally.total.accepted:,} | "
+        f"| {r.revision} | {r.seed} | {r.first} to {r.last} | "
+        f"{f'{len(r.leaders)} versions' if r.leaders else 'all versions'} | {r.tally.total.accepted:,} | "
         f"{r.tally.total.contradictions:,} | {r.software} | {r.processor} |"
         for r in runs
     ]
@@ -189,7 +208,9 @@ def page(runs: list[Run]) -> str:
 Made by `goodcert fuzz classifiers`, whose runs add up in `fuzzing.json`. A classifier is a random graph of few
 nodes over all operators that have a rule, at a random opset, with what hides a difference: units that are silent
 on nearly all images, maxima over all pixels, saturation, factors that cancel, weights that underflow, and what
-optimizers fuse. Every one follows from its seed and number.
+optimizers fuse. Every one follows from its seed and number, and is led by a version of an operator, each in its
+turn: by all of them, or by those that the runs before had in too few accepted classifiers (`--scarce`; the file of
+numbers names them).
 
 The engine is asked for certificates: of many images at epsilon 0, and of some at 0.05 and 1. The balls are
 searched (grey, black, white, halves, noise, corners, images that the classifier was made to react to, and flips

@@ -1,7 +1,7 @@
 """Many classifiers in several processes, until there are enough or the time is over."""
 
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from goodcert.evaluation.fuzzing import cases
+from goodcert.evaluation.fuzzing.classifiers import VERSIONS
 from goodcert.evaluation.fuzzing.record import FuzzTally
 from goodcert.evaluation.fuzzing.trial import Trial, attempt
 
@@ -37,13 +38,21 @@ class Done:
 
 
 def run(
-    seed: int, numbers: range, processes: int, seconds: float | None, folder: Path, *, validate: bool = True
+    seed: int,
+    numbers: range,
+    processes: int,
+    seconds: float | None,
+    folder: Path,
+    *,
+    leaders: Sequence[str] = tuple(VERSIONS),
+    validate: bool = True,
 ) -> Done:
     """All of the numbers, or, where the time is over before, the first of them."""
     ends, done = monotonic() + (seconds or float("inf")), Done()
     parts = (numbers[start : start + SHARE] for start in range(0, len(numbers), SHARE))
     with tqdm(total=len(numbers), desc="fuzz classifiers", leave=False) as bar:
-        for one in _shares(parts, processes, ends, partial(share, seed, folder=folder, validate=validate)):
+        do = partial(share, seed, folder=folder, leaders=leaders, validate=validate)
+        for one in _shares(parts, processes, ends, do):
             done.add(one)
             bar.update(one.count)
             bar.set_postfix(accepted=done.tally.total.accepted, contradictions=done.tally.total.contradictions)
@@ -69,11 +78,13 @@ def _shares(parts: Iterator[range], processes: int, ends: float, do: Callable[[r
             yield from (future.result() for future in finished)
 
 
-def share(seed: int, numbers: range, *, folder: Path, validate: bool = True) -> Done:
+def share(
+    seed: int, numbers: range, *, folder: Path, leaders: Sequence[str] = tuple(VERSIONS), validate: bool = True
+) -> Done:
     """A few of them, in this process."""
     done = Done()
     for index in numbers:
-        trial = attempt(seed, index, validate=validate)
+        trial = attempt(seed, index, leaders=leaders, validate=validate)
         done.tally.count(trial)
         done.found += _found(seed, trial, folder)
         done.count += 1

@@ -1,6 +1,7 @@
 """One random classifier, from its number to what became of it."""
 
 import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -30,11 +31,11 @@ class Trial:
     searched: Searched | None = None
 
 
-def attempt(seed: int, index: int, *, validate: bool = True) -> Trial:
+def attempt(seed: int, index: int, *, leaders: Sequence[str] = tuple(VERSIONS), validate: bool = True) -> Trial:
     """Makes, certifies and searches the classifier of this number. validate: as in `engine.compile`;
     without, windows and shapes are not checked either."""
-    classifier = make(seed, index)
-    eager = (index + index // len(VERSIONS)) % WHOLE != 0
+    classifier = make(seed, index, leaders)
+    eager = (index + index // len(leaders)) % WHOLE != 0
     try:
         with nullcontext() if validate else unchecked():
             certifier = engine.compile(classifier.model, threads=1, validate=validate, eager=eager)
