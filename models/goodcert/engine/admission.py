@@ -13,18 +13,17 @@ import torch
 
 from goodcert.artifact import Metadata
 from goodcert.bounds import Unsupported
-from goodcert.bounds.admission import pixel_cube, undefined, within_range
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.bounds.classifier import peel_softmax
 from goodcert.bounds.confidence import MAX_CLASSES
 from goodcert.bounds.graph import Graph
-from goodcert.bounds.interpreter import prepare
+from goodcert.bounds.interpreter import Program
 from goodcert.bounds.interval import Interval
 from goodcert.bounds.joint import head
 from goodcert.bounds.reader import read_both
-from goodcert.bounds.rounding import EXACT, FLOAT32
 from goodcert.bounds.validation import check_inference
 from goodcert.engine.checks import batch_independence
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.errors import EngineError
 
 MAX_ELEMENTS = 2**24
@@ -35,14 +34,14 @@ MAX_ELEMENTS = 2**24
 class Classifier:
     """A graph that treats images (C, H, W) = `shape` one by one and gives each `classes` logits.
 
-    file: the model as it was given; written: its graph, layer by layer, before weights were folded. bounded:
-    whether the proofs hold for every image; where they do not, every bound is 1. heads: of a joint model, what the
-    log-odds that its bound comes from are called in the file; none for any other.
+    file: the model as it was given; written: its graph, layer by layer, before weights were folded; served: with
+    these folded. bounded: whether the proofs hold for every image; where they do not, every bound is 1. heads: of
+    a joint model, what the log-odds that its bound comes from are called in the file; none for any other.
     """
 
     file: onnx.ModelProto
-    written: Graph
-    graph: Graph
+    written: AdmittedGraph
+    served: AdmittedGraph
     shape: tuple[int, int, int]
     classes: int
     bounded: bool
@@ -51,20 +50,25 @@ class Classifier:
     @property
     def folded(self) -> bool:
         """Whether weights are served that are not the file's."""
-        return _folded(self.written, self.graph)
+        return _folded(self.written, self.served)
+
+    @property
+    def graph(self) -> Graph:
+        """What is served."""
+        return self.served.graph
 
 
 def admit(model: str | Path | onnx.ModelProto) -> Classifier:
     """Raises EngineError for whatever cannot be bounded, and OSError for a file that cannot be read."""
     proto = model if isinstance(model, onnx.ModelProto) else _load(Path(model))
-    written, graph = _read(proto)
-    shape, classes = _classifier(graph)
-    bounded = _bounded(written, graph)
+    written, served = _read(proto)
+    shape, classes = _classifier(served)
+    bounded = served.bounded and (not _folded(written, served) or written.bounded)
     try:
         check_inference(proto)
     except Unsupported as error:
         raise EngineError(str(error)) from error
-    return Classifier(proto, written, graph, shape, classes, bounded, _heads(proto, graph))
+    return Classifier(proto, written, served, shape, classes, bounded, _heads(proto, served.graph))
 
 
 def require_agreement(
@@ -84,10 +88,11 @@ def require_agreement(
         raise EngineError(f"the metadata's epsilon: {error}") from error
 
 
-def _read(model: onnx.ModelProto) -> tuple[Graph, Graph]:
+def _read(model: onnx.ModelProto) -> tuple[AdmittedGraph, AdmittedGraph]:
+    """(written, served)."""
     try:
         written, served = read_both(model)
-        return written, peel_softmax(served)
+        return AdmittedGraph(written), AdmittedGraph(peel_softmax(served))
     except Unsupported as error:
         raise EngineError(str(error)) from error
 
@@ -101,8 +106,9 @@ def _load(path: Path) -> onnx.ModelProto:
         raise EngineError(f"{path.name}: not an ONNX file") from error
 
 
-def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
+def _classifier(admitted: AdmittedGraph) -> tuple[tuple[int, int, int], int]:
     """((C, H, W), K), after making sure that the graph is a classifier that treats images one by one."""
+    graph = admitted.graph
     if len(graph.outputs) != 1:
         raise EngineError(f"outputs {list(graph.outputs)}, expected exactly one")
     if len(graph.input_shape) != 4 or not all(graph.input_shape[1:]):
@@ -110,7 +116,7 @@ def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     _, channels, height, width = (size or 0 for size in graph.input_shape)
     shape = (channels, height, width)
     _require_size(shape, f"input {graph.input!r}")
-    two, three = (_row_shapes(graph, shape, batch) for batch in (2, 3))
+    two, three = (_row_shapes(admitted.program, shape, batch) for batch in (2, 3))
     for node in graph.nodes:
         row = two[node.output]
         if row is None or row != three[node.output]:
@@ -119,7 +125,7 @@ def _classifier(graph: Graph) -> tuple[tuple[int, int, int], int]:
     output = two[graph.outputs[0]] or ()
     if len(output) != 1 or not 2 <= output[0] <= MAX_CLASSES:
         raise EngineError(f"output shape {('N', *output)}, expected (N, K) with K from 2 to {MAX_CLASSES}")
-    batch_independence.check(graph, shape)
+    batch_independence.check(admitted)
     return shape, output[0]
 
 
@@ -128,7 +134,7 @@ def _require_size(shape: tuple[int, ...], where: str) -> None:
         raise EngineError(f"{where}: shape {('N', *shape)}, expected at most {MAX_ELEMENTS} numbers an image")
 
 
-def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[int, ...] | None]:
+def _row_shapes(program: Program, shape: tuple[int, int, int], batch: int) -> dict[str, tuple[int, ...] | None]:
     """The shape of every value without its first axis; None where that axis is not the batch.
 
     A value whose rows number N at every N, each of one shape, has a row per image; `rows` makes sure that none
@@ -136,7 +142,7 @@ def _row_shapes(graph: Graph, shape: tuple[int, int, int], batch: int) -> dict[s
     """
     images = torch.zeros(batch, *shape)
     try:
-        values = prepare(graph, EXACT).trace(Interval(images, images))
+        values = program.trace(Interval(images, images))
     except Unsupported as error:
         raise EngineError(str(error)) from error
     except RuntimeError as error:
@@ -155,19 +161,5 @@ def _heads(model: onnx.ModelProto, graph: Graph) -> frozenset[str]:
     return frozenset(names)
 
 
-def _bounded(written: Graph, served: Graph) -> bool:
-    """Whether the proofs hold for every image, of both graphs. Raises EngineError for a node without a value for
-    some."""
-    return _within_proof(served) and (not _folded(written, served) or _within_proof(written))
-
-
-def _folded(written: Graph, served: Graph) -> bool:
-    return written.constants.keys() != served.constants.keys()
-
-
-def _within_proof(graph: Graph) -> bool:
-    program = prepare(graph, FLOAT32)
-    values = program.trace(pixel_cube(graph))
-    if node := undefined(program, values):
-        raise EngineError(f"node {node.name!r} ({node.op}): has no value for some images")
-    return within_range(graph, values)
+def _folded(written: AdmittedGraph, served: AdmittedGraph) -> bool:
+    return written.graph.constants.keys() != served.graph.constants.keys()

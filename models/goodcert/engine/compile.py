@@ -16,6 +16,7 @@ from goodcert.bounds.graph import Graph, sums_branches
 from goodcert.bounds.writer import write_graph
 from goodcert.engine.admission import Classifier, admit
 from goodcert.engine.checks import kernel_check, selfcheck, translation
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.checks.validated import Validated
 from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
@@ -79,9 +80,10 @@ def one_thread_of_torch() -> Iterator[None]:
 def _compile(classifier: Classifier, target: torch.device, threads: int | None, eager: bool) -> Engine:
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
-    kernel_check.check_prediction(graph, threads, kernel_check.BATCHES)
+    kernel_check.check_prediction(classifier.served, threads)
     if classifier.bounded:
-        evaluate, tighten = _evaluate(graph, predictor, target, threads, eager), _tighter(graph, target, threads)
+        evaluate = _evaluate(classifier.served, predictor, target, threads, eager)
+        tighten = _tighter(graph, target, threads)
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
     engine = Engine(predictor, evaluate, classes, classifier.shape, target.type, tighten, classifier.heads)
@@ -98,12 +100,12 @@ def make_predictor(graph: Graph, threads: int | None) -> Predictor:
 
 
 def _evaluate(
-    graph: Graph, predictor: Predictor, device: torch.device, threads: int | None, eager: bool
+    served: AdmittedGraph, predictor: Predictor, device: torch.device, threads: int | None, eager: bool
 ) -> Callable[[Ball], Evaluation]:
     if device.type == "cpu" and not eager:
-        return OnnxEngine(graph, threads)
-    kernel_check.check_bounds(graph.to(device), device, range(16, 65, 16))
-    return partial(_beside, predictor, TorchEngine(graph, device).begin)
+        return OnnxEngine(served.graph, threads)
+    kernel_check.check_bounds(served, device, range(16, 65, 16))
+    return partial(_beside, predictor, TorchEngine(served.graph, device).begin)
 
 
 def _beside(predictor: Predictor, begin: Callable[[Ball], Margins], ball: Ball) -> Evaluation:

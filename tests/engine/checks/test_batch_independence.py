@@ -7,12 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from goodcert import engine
-from goodcert.bounds.interpreter import prepare
 from goodcert.bounds.reader import read_graph
-from goodcert.bounds.rounding import FLOAT32
 from goodcert.bounds.rules import RULES
 from goodcert.engine import EngineError
 from goodcert.engine.checks import batch_independence
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from graphs import Operation, onnx_model
 
 FLAT: list[Operation] = [("Flatten", ["x"], "f", {})]
@@ -75,7 +74,7 @@ def test_values_alone_betray_the_coupling(attack: str) -> None:
     operations, constants = ATTACKS[attack]
     graph = read_graph(onnx_model([*FLAT, *operations, *DENSE], {**WEIGHTS, **constants}, ["N", 1, 2, 2]))
     with pytest.raises(EngineError, match="couples the images of a batch"):
-        batch_independence.check_values(graph, prepare(graph, FLOAT32), (1, 2, 2))
+        batch_independence.check_values(AdmittedGraph(graph))
 
 
 def test_movements_inside_an_image_are_certified() -> None:

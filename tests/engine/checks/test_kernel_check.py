@@ -15,7 +15,8 @@ from goodcert.bounds.reader import read_graph
 from goodcert.bounds.rule import pad_order
 from goodcert.engine import EngineError
 from goodcert.engine.checks import kernel_check
-from goodcert.engine.checks.kernel_check import Layer, Run, faithful, layers, onnx_layer, torch_layer
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
+from goodcert.engine.checks.kernel_check import Layer, Run, examples, faithful, layers, onnx_layer, torch_layer
 from graphs import classifier
 
 CPU = torch.device("cpu")
@@ -122,7 +123,7 @@ def shortened(layer: Layer, inputs: Any, weights: Any) -> Run:
 def test_sums_of_float32_products_pass(name: str, device: str) -> None:
     layer = LAYERS[name]
     for batch in BATCHES:
-        assert faithful(layer, torch_layer(layer), batch, torch.device(device))
+        assert faithful(layer, torch_layer(layer), examples(layer, batch), torch.device(device))
 
 
 @pytest.mark.parametrize("name", [name for name, layer in LAYERS.items() if layer.node.op == "Conv"])
@@ -136,13 +137,13 @@ def test_the_convolution_of_gpus_passes(name: str) -> None:
         padded = F.pad(x, pad_order(pads[:dims], pads[dims:]))
         return by_windows(padded, weight, None, strides, dilations, attributes.get("group", 1))
 
-    assert all(faithful(layer, run, batch, CPU) for batch in BATCHES)
+    assert all(faithful(layer, run, examples(layer, batch), CPU) for batch in BATCHES)
 
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_onnx_runtime_passes(name: str) -> None:
     run = onnx_layer(LAYERS[name], 1)
-    assert all(faithful(LAYERS[name], run, batch, CPU) for batch in BATCHES)
+    assert all(faithful(LAYERS[name], run, examples(LAYERS[name], batch), CPU) for batch in BATCHES)
 
 
 SHORT = {
@@ -158,7 +159,9 @@ SHORT = {
 def test_shortened_operands_are_caught(name: str, shorten: str) -> None:
     layer, short = LAYERS[name], SHORT[shorten]
     for inputs, weights in ((short, short), (short, unrounded), (unrounded, short)):
-        assert not any(faithful(layer, shortened(layer, inputs, weights), batch, CPU) for batch in BATCHES)
+        assert not any(
+            faithful(layer, shortened(layer, inputs, weights), examples(layer, batch), CPU) for batch in BATCHES
+        )
 
 
 @pytest.mark.parametrize("run", [winograd, winograd_of_larger_tiles, through_fft])
@@ -167,7 +170,7 @@ def test_convolutions_that_mix_neighbours_are_caught(run: Run, weight: tuple[int
     layer = conv((weight[1], 8, 8), weight, pads=[1, 1, 1, 1])
     x, w = torch.rand(2, weight[1], 8, 8), torch.rand(weight)
     torch.testing.assert_close(run(x, w), F.conv2d(x, w, padding=1), rtol=1e-4, atol=1e-4)
-    assert all(not faithful(layer, run, batch, CPU) for batch in BATCHES)
+    assert all(not faithful(layer, run, examples(layer, batch), CPU) for batch in BATCHES)
 
 
 def test_a_kernel_that_loses_the_small_value_beside_the_huge_one_is_caught() -> None:
@@ -176,7 +179,7 @@ def test_a_kernel_that_loses_the_small_value_beside_the_huge_one_is_caught() -> 
         whole = x.sum(dim=1, keepdim=True)
         return whole - (whole - F.linear(x, weight))
 
-    assert not faithful(LAYERS["dense"], blocked, 4, CPU)
+    assert not faithful(LAYERS["dense"], blocked, examples(LAYERS["dense"], 4), CPU)
 
 
 def test_a_transposed_convolution_returns_multiples_of_its_inputs_between_zeros() -> None:
@@ -188,7 +191,7 @@ def test_a_transposed_convolution_returns_multiples_of_its_inputs_between_zeros(
 
 
 def test_layers_are_those_of_the_graph_in_their_own_shapes() -> None:
-    found = layers(read_graph(classifier()))
+    found = layers(AdmittedGraph(read_graph(classifier())))
     assert [(x.node.op, x.inputs, x.weight) for x in found] == [
         ("Conv", (1, 8, 8), (4, 1, 3, 3)), ("Gemm", (64,), (12, 64)), ("Gemm", (12,), (10, 12)),
     ]  # fmt: skip
@@ -196,20 +199,20 @@ def test_layers_are_those_of_the_graph_in_their_own_shapes() -> None:
 
 def test_a_graph_without_weights_has_no_layers() -> None:
     flatten = Node("Flatten", ("x",), "y", {})
-    assert layers(Graph("x", (None, 1, 2, 2), ("y",), (flatten,), {})) == []
+    assert layers(AdmittedGraph(Graph("x", (None, 1, 2, 2), ("y",), (flatten,), {}))) == []
 
 
 def test_checks_of_a_graph_pass_here(device: str) -> None:
-    graph: Graph = read_graph(classifier())
-    kernel_check.check_prediction(graph, 1, (1, 3, 16))
-    kernel_check.check_bounds(graph.to(torch.device(device)), torch.device(device), (16, 32))
+    admitted = AdmittedGraph(read_graph(classifier()))
+    kernel_check.check_prediction(admitted, 1, (1, 3, 16))
+    kernel_check.check_bounds(admitted, torch.device(device), (16, 32))
 
 
 def test_an_unfaithful_device_is_refused_by_node(monkeypatch: pytest.MonkeyPatch) -> None:
     model: onnx.ModelProto = classifier()
     monkeypatch.setattr(kernel_check, "torch_layer", lambda layer: shortened(layer, tf32, tf32))
     with pytest.raises(EngineError, match=r"'node0' \(Conv\): PyTorch on cpu does not compute it"):
-        kernel_check.check_bounds(read_graph(model), CPU, (16,))
+        kernel_check.check_bounds(AdmittedGraph(read_graph(model)), CPU, (16,))
 
 
 @pytest.mark.cuda
@@ -224,4 +227,4 @@ def test_auto_takes_the_cpu_where_a_gpu_is_not_faithful(monkeypatch: pytest.Monk
 def test_weights_on_the_left_are_refused_by_node() -> None:
     node = Node("MatMul", ("w", "x"), "y", {}, "left")
     with pytest.raises(EngineError, match=r"'left' \(MatMul\): weights on the left"):
-        layers(Graph("x", (None, 1, 3, 2), ("y",), (node,), {"w": torch.ones(2, 3)}))
+        layers(AdmittedGraph(Graph("x", (None, 1, 3, 2), ("y",), (node,), {"w": torch.ones(2, 3)})))

@@ -11,6 +11,7 @@ from onnx import helper
 from goodcert import engine
 from goodcert.bounds.reader import read_graph
 from goodcert.engine.checks import separate_nodes, translation
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.checks.validated import Validated
 from goodcert.engine.errors import EngineError
 from goodcert.engine.node_types import COVERED, require_known
@@ -82,16 +83,16 @@ def test_a_node_that_is_read_otherwise_than_it_runs_is_refused_by_name(case: str
     said, taken = (silenced(node) for node in MISREAD[case])
     images = np.random.default_rng(0).random((16, 2, 6, 6), dtype=np.float32)
     assert np.array_equal(run_onnx(said, images)[0], run_onnx(taken, images)[0]), "random images tell them apart"
-    translation.check(said, read_graph(said, fold_weights=False))
+    translation.check(said, AdmittedGraph(read_graph(said, fold_weights=False)))
     with pytest.raises(EngineError, match=r"'node4'|value 'y'|constant 'k2?'"):
-        translation.check(said, read_graph(taken, fold_weights=False))
+        translation.check(said, AdmittedGraph(read_graph(taken, fold_weights=False)))
 
 
 def test_a_constant_that_is_read_otherwise_is_refused_by_name() -> None:
     said = onnx_model([("Add", ["x", "k"], "y", {})], {"k": [1.0, 2.0]}, ["N", 2])
     taken = onnx_model([("Add", ["x", "k"], "y", {})], {"k": [1.0, np.nextafter(np.float32(2), 3)]}, ["N", 2])
     with pytest.raises(EngineError, match="constant 'k'"):
-        translation.check(said, read_graph(taken, fold_weights=False))
+        translation.check(said, AdmittedGraph(read_graph(taken, fold_weights=False)))
 
 
 ARCHITECTURES: dict[str, onnx.ModelProto] = {
@@ -156,7 +157,7 @@ ARCHITECTURES: dict[str, onnx.ModelProto] = {
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_what_runs_as_it_is_read_is_admitted(name: str) -> None:
     model = ARCHITECTURES[name]
-    translation.check(model, read_graph(model, fold_weights=False))
+    translation.check(model, AdmittedGraph(read_graph(model, fold_weights=False)))
 
 
 @pytest.mark.parametrize("name", ["blocks", "activations after the layout", "a norm and a scale"])
@@ -172,7 +173,7 @@ def test_every_operator_that_optimisation_makes_is_compared(name: str, monkeypat
         real(node, value, box, level)
 
     monkeypatch.setattr(translation, "_compare", watched)
-    translation.check(ARCHITECTURES[name], read_graph(ARCHITECTURES[name], fold_weights=False))
+    translation.check(ARCHITECTURES[name], AdmittedGraph(read_graph(ARCHITECTURES[name], fold_weights=False)))
     assert set().union(*made.values()) <= compared
 
 

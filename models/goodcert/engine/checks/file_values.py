@@ -14,9 +14,9 @@ from onnx import numpy_helper
 
 from goodcert.bounds import Unsupported
 from goodcert.bounds.graph import Graph
-from goodcert.bounds.interpreter import Program, Step, prepare
+from goodcert.bounds.interpreter import Program, Step
 from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import FLOAT32
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.checks.witnesses import KINDS, witnesses
 from goodcert.engine.errors import EngineError
 from goodcert.engine.sessions import session
@@ -27,8 +27,8 @@ Array = NDArray[Any]
 @dataclass
 class FileValues:
     """The values of a file by name: the `steps` that make those that vary, `same` for those that are another
-    unchanged, what was `recorded` in one run, what is `reachable` from the pixel cube, and what is `fed` to nodes
-    that read them."""
+    unchanged, what was `recorded` in one run, what is `reachable` from the pixel cube, what is `fed` to nodes that
+    read them, and the `boxes` of what the rules then say."""
 
     program: Program
     same: Mapping[str, str]
@@ -36,12 +36,11 @@ class FileValues:
     reachable: Mapping[str, Interval]
     steps: Mapping[str, Step]
     fed: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
+    boxes: dict[tuple[str, frozenset[str], int], Interval] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, model: onnx.ModelProto, graph: Graph) -> "FileValues":
-        program = prepare(graph, FLOAT32)
-        image = [1, *(size or 1 for size in graph.input_shape[1:])]
-        reachable = program.trace(Interval(torch.zeros(image), torch.ones(image)))
+    def of(cls, model: onnx.ModelProto, admitted: AdmittedGraph) -> "FileValues":
+        graph, program, reachable = admitted.graph, admitted.program, admitted.reachable
         rows = _rows(graph, reachable)
         steps = {step.output: step for step in program.steps}
         recorded = _recorded(model, rows, graph)
@@ -82,7 +81,14 @@ class FileValues:
 
     def box(self, name: str, reads: Iterable[str], turn: int) -> Interval:
         """What the rules of the file's nodes between them say of the value `name`, from the values `reads` as they
-        are fed in this round. Raises EngineError where there is no way from these to it."""
+        are fed in this round; once for all levels of optimisation. Raises EngineError where there is no way from
+        these to it."""
+        key = (name, frozenset(reads), turn)
+        if key not in self.boxes:
+            self.boxes[key] = self._box(name, reads, turn)
+        return self.boxes[key]
+
+    def _box(self, name: str, reads: Iterable[str], turn: int) -> Interval:
         points = {read: torch.from_numpy(self.feed(read, turn)) for read in reads}
         known = {**self.program.fixed, **{read: Interval(x, x) for read, x in points.items()}}
         waiting = [] if name in known else [name]

@@ -8,10 +8,11 @@ shortens either operand, or splits it and leaves some of the products out, gives
 kernels by shape and batch, so every layer of the model is tried in its own shape.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -20,16 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from goodcert.bounds.affine import convolution, transposed_convolution
-from goodcert.bounds.graph import Graph, Node
-from goodcert.bounds.interpreter import prepare
-from goodcert.bounds.interval import Interval
-from goodcert.bounds.rounding import EXACT
+from goodcert.bounds.graph import CPU, Graph, Node
 from goodcert.bounds.windows import explicit_pads
 from goodcert.bounds.writer import write_graph
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.runtime import ROWS
 
-BATCHES = (1, 2, 3, 5, 7, 16, 31, 64)
+BATCHES = (1, 2, 3, 5, 7, 16, ROWS)
+"""Of a run of ONNX Runtime, which never has more rows."""
 
 Run = Callable[[Tensor, Tensor], Tensor]
 """A layer under test: from inputs and weights to outputs, with a bias of zeros as the engine's layers have."""
@@ -44,62 +45,60 @@ class Layer:
     weight: tuple[int, ...]
 
     @cached_property
-    def examples(self) -> Tensor:
-        """Inputs of the largest batch; a smaller one takes the first."""
-        return probe_input(self, max(BATCHES))
-
-    @cached_property
     def probe(self) -> Tensor:
         """The weights with one that is not 0 an output."""
         return probe_weight(self)
 
-    @cached_property
-    def expected(self) -> Tensor:
-        """What a faithful layer returns for the examples."""
-        return picked(self, self.examples)
+
+class Examples(NamedTuple):
+    """inputs: (N, ...) of a layer; expected: what a faithful one makes of them with the weights of its probe."""
+
+    inputs: Tensor
+    expected: Tensor
 
 
-def layers(graph: Graph) -> list[Layer]:
+def examples(layer: Layer, count: int) -> Examples:
+    inputs = probe_input(layer, count)
+    return Examples(inputs, picked(layer, inputs))
+
+
+def layers(admitted: AdmittedGraph) -> list[Layer]:
     """Every convolution and dense layer. Raises EngineError for one whose weights stand on the left."""
-    image = torch.zeros(1, *(size or 1 for size in graph.input_shape[1:]), device=graph.device)
-    values = prepare(graph, EXACT).trace(Interval(image, image))
+    graph, shapes = admitted.graph, admitted.shapes
     affine = [node for node in graph.nodes if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul")]
     for node in affine:
         if node.inputs[1] not in graph.constants:
             raise EngineError(f"node {node.name!r} ({node.op}): weights on the left, expected them on the right")
     return [
         Layer(
-            _plainly_padded(node, graph, values),
-            tuple(values[node.inputs[0]].lower.shape[1:]),
+            _plainly_padded(node, graph, shapes),
+            shapes[node.inputs[0]],
             tuple(graph.constants[node.inputs[1]].shape),
         )
         for node in affine
     ]
 
 
-def _plainly_padded(node: Node, graph: Graph, values: Mapping[str, Interval]) -> Node:
+def _plainly_padded(node: Node, graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Node:
     """With auto_pad spelled out for the sizes that the layer meets."""
     if "auto_pad" not in node.attributes or node.op == "ConvTranspose":
         return node
-    kernel, sizes = graph.constants[node.inputs[1]].shape[2:], values[node.inputs[0]].lower.shape[2:]
+    kernel, sizes = graph.constants[node.inputs[1]].shape[2:], shapes[node.inputs[0]][1:]
     begin, end = explicit_pads(node.attributes, kernel, sizes)
     rest = {name: value for name, value in node.attributes.items() if name != "auto_pad"}
     return replace(node, attributes={**rest, "pads": [*begin, *end]})
 
 
-def check_bounds(graph: Graph, device: torch.device, batches: Iterable[int]) -> None:
+def check_bounds(admitted: AdmittedGraph, device: torch.device, batches: Sequence[int]) -> None:
     """Try PyTorch's kernels on `device`. Raises EngineError, naming the layer, if one is not faithful."""
-    for layer in layers(graph):
-        for batch in batches:
-            _check(layer, torch_layer(layer), batch, device, f"PyTorch on {device.type}")
+    for layer in layers(admitted):
+        _check(layer, torch_layer(layer), batches, device, f"PyTorch on {device.type}")
 
 
-def check_prediction(graph: Graph, threads: int | None, batches: Iterable[int]) -> None:
+def check_prediction(admitted: AdmittedGraph, threads: int | None, batches: Sequence[int] = BATCHES) -> None:
     """Try ONNX Runtime's kernels. Raises EngineError, naming the layer, if one is not faithful."""
-    for layer in layers(graph):
-        run = onnx_layer(layer, threads)
-        for batch in batches:
-            _check(layer, run, batch, torch.device("cpu"), "ONNX Runtime")
+    for layer in layers(admitted):
+        _check(layer, onnx_layer(layer, threads), batches, CPU, "ONNX Runtime")
 
 
 def torch_layer(layer: Layer) -> Run:
@@ -125,33 +124,34 @@ def onnx_layer(layer: Layer, threads: int | None) -> Run:
     return lambda x, _: torch.from_numpy(predict(x.numpy()))
 
 
-def _check(layer: Layer, run: Run, batch: int, device: torch.device, where: str) -> None:
-    if not faithful(layer, run, batch, device):
-        node = layer.node
-        raise Unfaithful(
-            f"node {node.name!r} ({node.op}): {where} does not compute it as sums of float32 products at batch "
-            f"{batch} (Winograd, FFT, TF32 or the like), so nothing can be guaranteed on this device"
-        )
+def _check(layer: Layer, run: Run, batches: Sequence[int], device: torch.device, where: str) -> None:
+    known, node = examples(layer, max(batches)), layer.node
+    for batch in batches:
+        if not faithful(layer, run, Examples(*(x[:batch] for x in known)), device):
+            raise Unfaithful(
+                f"node {node.name!r} ({node.op}): {where} does not compute it as sums of float32 products at "
+                f"batch {batch} (Winograd, FFT, TF32 or the like), so nothing can be guaranteed on this device"
+            )
 
 
-def faithful(layer: Layer, run: Run, batch: int, device: torch.device) -> bool:
+def faithful(layer: Layer, run: Run, known: Examples, device: torch.device) -> bool:
     """Whether `run` returns the products that the weights of the probe pick, to the bit."""
-    made = run(layer.examples[:batch].to(device), layer.probe.to(device))
-    return torch.equal(made.cpu(), layer.expected[:batch])
+    return torch.equal(run(known.inputs.to(device), layer.probe.to(device)).cpu(), known.expected)
 
 
 def probe_input(layer: Layer, batch: int) -> Tensor:
     """Half the values huge, half between 1 and 2, scattered."""
-    generator = torch.Generator().manual_seed(batch)
-    shape = (batch, *layer.inputs)
-    small = _full_mantissas(shape, generator)
-    huge = torch.rand(shape, generator=generator) < 0.5
-    return torch.where(huge, 2.0**40 * small, small)
+    drawn = torch.randint(2**23, (batch, *layer.inputs), generator=_generator(batch), dtype=torch.int32)
+    return _full_mantissas(drawn % 2**22) * torch.where(drawn < 2**22, 2.0**40, 1.0)
 
 
-def _full_mantissas(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Odd multiples of 2^-23 from 1 to 2."""
-    return 1 + (2 * torch.randint(2**22, shape, generator=generator) + 1) * 2.0**-23
+def _full_mantissas(drawn: Tensor) -> Tensor:
+    """Odd multiples of 2^-23 from 1 to 2, one for each whole number below 2^22."""
+    return 1 + (2 * drawn + 1) * 2.0**-23
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def _outputs(layer: Layer) -> int:
@@ -186,7 +186,7 @@ def probe_weight(layer: Layer) -> Tensor:
 
 
 def _picked_weights(outputs: int) -> Tensor:
-    return _full_mantissas((outputs,), torch.Generator().manual_seed(0))
+    return _full_mantissas(torch.randint(2**22, (outputs,), generator=_generator(0), dtype=torch.int32))
 
 
 def picked(layer: Layer, x: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from goodcert.bounds.graph import Graph
 from goodcert.bounds.interval import Interval
+from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.checks.file_values import Array, FileValues
 from goodcert.engine.checks.separate_nodes import SeparateNode, parts
 from goodcert.engine.checks.validated import Validated
@@ -29,16 +29,16 @@ from goodcert.engine.node_types import require_known
 from goodcert.engine.sessions import LEVELS, optimised
 
 
-def check(model: onnx.ModelProto, graph: Graph, validated: Validated | None = None) -> None:
+def check(model: onnx.ModelProto, written: AdmittedGraph, validated: Validated | None = None) -> None:
     """Raises EngineError, by node and operator, where ONNX Runtime contradicts a rule.
 
-    model: the file; graph: what the reader makes of it without folding weights. validated: where it is not held
+    model: the file; written: what the reader makes of it without folding weights. validated: where it is not held
     against ONNX Runtime again, and is remembered once it passed.
     """
     data = model.SerializeToString()
     if validated is not None and data in validated:
         return
-    values = FileValues.of(model, graph)
+    values = FileValues.of(model, written)
     seen: set[bytes] = set()
     for level in LEVELS:
         runs = model if level == "none" else optimised(data, level)
