@@ -15,7 +15,7 @@ from goodcert.cli.main import main
 from goodcert.evaluation.fuzzing import cases, classifiers, record, shares
 from goodcert.evaluation.fuzzing.draft import IMAGE, Draft, NoFit
 from goodcert.evaluation.fuzzing.evaluators import EVALUATORS, MISREAD
-from goodcert.evaluation.fuzzing.search import search
+from goodcert.evaluation.fuzzing.search import Balls, against, search
 from goodcert.evaluation.fuzzing.structures import STRUCTURES
 from goodcert.evaluation.fuzzing.trial import attempt, summary
 from goodcert.evaluation.fuzzing.unchecked import unchecked
@@ -90,6 +90,17 @@ def test_every_evaluator_contradicts_the_certificates_of_another_file() -> None:
     found = search(certifier, classifier(weight=1.01), np.random.default_rng(0))
     assert {c.evaluator for c in found.contradictions} == EVALUATORS.keys()
     assert search(certifier, classifier(), np.random.default_rng(0)).contradictions == ()
+
+
+def test_linear_bounds_that_are_another_files_are_contradicted() -> None:
+    certifier, other = engine.compile(classifier(), threads=1), classifier(weight=1.01)
+    assert "crown" in certifier.methods
+    image = np.full((1, 1, 2, 2), 0.5, np.float32)
+    certificates = certifier.certify(image, 0.0, "crown")
+    balls = [Balls(image, 0.0, certificates, image[None])]
+    (found,) = against("PyTorch", EVALUATORS["PyTorch"](other), balls, shares=False) or ()
+    assert found.method == "crown"
+    assert str(cases.replay(certifier, other, found)) == str(found)
 
 
 def test_a_unit_that_is_silent_on_nearly_all_images_is_found() -> None:

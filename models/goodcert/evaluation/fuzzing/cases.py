@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from goodcert.engine.engine import Engine
+from goodcert.engine.engine import Engine, Method
 from goodcert.evaluation.fuzzing.evaluators import EVALUATORS
 from goodcert.evaluation.fuzzing.search import Balls, Contradiction, against
 
@@ -22,6 +22,7 @@ def save(folder: Path, name: str, model: onnx.ModelProto, contradiction: Contrad
         "got": contradiction.got,
         "certified": contradiction.bound,
         "epsilon": contradiction.epsilon,
+        "method": contradiction.method,
         "image": contradiction.image.tolist(),  # float32 numbers, which JSON keeps
         "point": contradiction.point.tolist(),
     }
@@ -34,15 +35,17 @@ def load(path: Path) -> tuple[onnx.ModelProto, Contradiction]:
     """Of the path that `save` returned."""
     said = json.loads(path.read_text(encoding="utf-8"))
     image, point = (np.array(said[name], np.float32) for name in ("image", "point"))
+    method: Method = said["method"]
     numbers = {"got": said["got"], "bound": said["certified"], "epsilon": said["epsilon"]}
     model = onnx.load_model(path.parent / said["model"])
-    return model, Contradiction(said["evaluator"], said["what"], image, point=point, **numbers)
+    return model, Contradiction(said["evaluator"], said["what"], image, point=point, method=method, **numbers)
 
 
 def replay(engine: Engine, model: onnx.ModelProto, case: Contradiction) -> Contradiction | None:
     """The contradiction as it shows now; None where it does not any more."""
     image = case.image[None]
-    ball = Balls(image, case.epsilon, engine.certify(image, case.epsilon), case.point[None, None])
+    certificates = engine.certify(image, case.epsilon, case.method)
+    ball = Balls(image, case.epsilon, certificates, case.point[None, None])
     evaluate = EVALUATORS[case.evaluator](model)
     found = against(case.evaluator, evaluate, [ball], shares=model.graph.node[-1].op_type == "Softmax")
     return found[0] if found else None

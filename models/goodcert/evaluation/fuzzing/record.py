@@ -26,6 +26,7 @@ class Counts:
     broken: int = 0
     searched: int = 0
     informative: int = 0
+    crown: int = 0
     contradictions: int = 0
 
     def add(self, other: "Counts") -> None:
@@ -78,6 +79,7 @@ def _counts(trial: Trial) -> Counts:
         **{trial.outcome: 1},
         searched=int(bool(searched and any(searched.evaluated.values()))),
         informative=int(bool(searched and searched.informative)),
+        crown=int(bool(searched and searched.crown)),
         contradictions=int(bool(searched and searched.contradictions)),
     )
 
@@ -136,7 +138,7 @@ def total(runs: Iterable[Run]) -> FuzzTally:
 
 # --- the page -----------------------------------------------------------------------------------------
 
-_HEADER = "generated | accepted | refused | broken | searched | informative | contradictions"
+_HEADER = "generated | accepted | refused | broken | searched | informative | crown | contradictions"
 
 
 def table(tally: FuzzTally) -> str:
@@ -145,7 +147,7 @@ def table(tally: FuzzTally) -> str:
 
 
 def _operators(tally: FuzzTally) -> str:
-    lines = [f"| Operator | versions | fewest accepted of one | {_HEADER} |", f"|---|---|---:|{'---:|' * 7}"]
+    lines = [f"| Operator | versions | fewest accepted of one | {_HEADER} |", f"|---|---|---:|{'---:|' * 8}"]
     for operator in sorted({version.split("-")[0] for version in VERSIONS}):
         names = [version for version in VERSIONS if version.split("-")[0] == operator]
         each = [tally.versions.get(name, Counts()) for name in names]
@@ -159,7 +161,7 @@ def _operators(tally: FuzzTally) -> str:
 
 
 def _opsets(tally: FuzzTally) -> str:
-    lines = [f"| Opset | {_HEADER} |", f"|---|{'---:|' * 7}"]
+    lines = [f"| Opset | {_HEADER} |", f"|---|{'---:|' * 8}"]
     rows = sorted(tally.opsets.items(), key=lambda row: int(row[0]))
     return "\n".join([*lines, *(f"| {opset} | {_cells(counts)} |" for opset, counts in rows)])
 
@@ -219,7 +221,8 @@ node by node, and at a few points by onnx's reference. A contradiction is a diff
 certified margins, a confidence outside the certified bounds, or NaN where something was guaranteed.
 
 *Broken* is an engine that ends in anything but a refusal by name; *searched*, an accepted classifier that some
-evaluator runs; *informative*, one of which some bound was below 1. An operator's versions are the opsets that gave
+evaluator runs; *informative*, one of which some bound was below 1; *crown*, one whose linear bounds were held
+against its values, too (runs before the column count 0). An operator's versions are the opsets that gave
 it a new definition. One classifier of {WHOLE} goes the whole way of one that is served; of the others PyTorch
 computes the bounds, by the same rules. {_exceptions()}
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from goodcert.bounds.ball import Ball, around
 from goodcert.engine.certificates import Certificates
-from goodcert.engine.engine import Engine
+from goodcert.engine.engine import Engine, Method
 from goodcert.engine.prediction import confidence
 from goodcert.evaluation.fuzzing.evaluators import SLOW, Evaluate, evaluators
 
@@ -23,7 +23,8 @@ ROUNDED = 2.0**-16
 
 @dataclass(frozen=True)
 class Contradiction:
-    """What an evaluator computes of `point`, and what was certified of the ball of `epsilon` around `image`."""
+    """What an evaluator computes of `point`, and what was certified, by `method`, of the ball of `epsilon` around
+    `image`."""
 
     evaluator: str
     what: str
@@ -32,20 +33,24 @@ class Contradiction:
     point: Images
     got: float
     bound: float
+    method: Method
 
     def __str__(self) -> str:
         return (
-            f"{self.evaluator}: {self.what} {self.got:.9g}, certified {self.bound:.9g} at epsilon {self.epsilon}"
+            f"{self.evaluator}: {self.what} {self.got:.9g}, certified {self.bound:.9g} "
+            f"by {self.method} at epsilon {self.epsilon}"
         )
 
 
 @dataclass(frozen=True)
 class Searched:
-    """evaluated: by evaluator, whether it knew the file. informative: whether some bound said anything."""
+    """evaluated: by evaluator, whether it knew the file. informative: whether some bound said anything. crown:
+    whether there were linear bounds, too."""
 
     contradictions: tuple[Contradiction, ...]
     evaluated: dict[str, bool]
     informative: bool
+    crown: bool
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,10 @@ class Balls:
     epsilon: float
     certificates: Certificates
     points: Images
+
+    @property
+    def method(self) -> Method:
+        return "crown" if self.certificates.method[0] == "crown" else "ibp"
 
     def few(self) -> "Balls":
         """The first ball and the last, and the last points of each: those of the hints, if there are any."""
@@ -81,17 +90,20 @@ def search(
         evaluated[name] = outcome is not None
         found += outcome or []
     told = any((b.certificates.confidence_upper_bound < 1).any() for b in balls)
-    return Searched(tuple(found), evaluated, told)
+    return Searched(tuple(found), evaluated, told, "crown" in engine.methods)
 
 
 def _balls(engine: Engine, random: np.random.Generator, hints: Sequence[Images]) -> Iterator[Balls]:
-    """A point each for itself at epsilon 0, and a few images with all points of the ball around each."""
+    """A point each for itself at epsilon 0, and a few images with all points of the ball around each; of the first
+    of these and a classifier with linear bounds their certificate, too."""
     shares = patterns(engine.input_shape, random, hints)
     yield Balls(shares, 0.0, engine.certify(shares, 0.0), shares[:, None])
     centres = shares[np.r_[0, len(shares) - 1, random.integers(len(shares), size=CENTRES - 2)]]
     for epsilon in EPSILONS[1:]:
         ball = around(centres, epsilon)
         points = _inside(ball, shares)
+        if "crown" in engine.methods:
+            yield Balls(centres[:1], epsilon, engine.certify(centres[:1], epsilon, "crown"), points[:1])
         yield Balls(centres, epsilon, engine.certify(centres, epsilon), points)
 
 
@@ -138,10 +150,9 @@ def against(
         outside = _outside(given.reshape(count, each, -1), ball.certificates, shares=shares)
         if outside:
             (row, point), what, got, bound = outside
-            return [Contradiction(name, what, ball.images[row], ball.epsilon, points[row, point], got, bound)]
-        if not few and ball.epsilon == EPSILONS[-1]:
-            return _climbed(name, evaluate, ball, given, shares=shares)
-    return []
+            place = (ball.images[row], ball.epsilon, points[row, point])
+            return [Contradiction(name, what, *place, got, bound, ball.method)]
+    return [] if few else _climbed(name, evaluate, ball, given, shares=shares)
 
 
 Outside = tuple[tuple[int, int], str, float, float]
@@ -192,5 +203,6 @@ def _climbed(
         first = chosen(ball.certificates, [0])
         if outside := _outside(given[None], first, shares=shares):
             (_, point), what, got, bound = outside
-            return [Contradiction(name, what, ball.images[0], ball.epsilon, points[point], got, bound)]
+            place = (ball.images[0], ball.epsilon, points[point])
+            return [Contradiction(name, what, *place, got, bound, ball.method)]
     return []
