@@ -139,6 +139,7 @@ def test_without_the_checks_the_fuzzer_finds_what_they_are_for(operator: str) ->
         ("AveragePool", 22, {"kernel_shape": [1, 4], "strides": [1, 3], "ceil_mode": 1}),
         ("BatchNormalization", 9, {}),
         ("ConvTranspose", 17, {"group": 4, "strides": [2, 2]}),
+        ("GlobalMaxPool", 17, {}),
         ("LRN", 17, {"size": 3, "alpha": 0.5}),
         ("LogSoftmax", 17, {"axis": 1}),
         ("MaxPool", 17, {"kernel_shape": [2, 3], "strides": [3, 2], "auto_pad": "SAME_LOWER"}),
@@ -154,6 +155,8 @@ def test_the_reference_misreads_what_it_is_not_asked_about(
         "ConvTranspose": [draft.constant(np.arange(32).reshape(4, 1, 2, 4) / 32), draft.constant([1, 2, 3, 4])],
     }
     large = draft.node("Mul", [IMAGE, draft.constant([1000])])
+    if operator == "GlobalMaxPool":
+        large = draft.node("Reshape", [large, draft.integers([0, 4, 25])])
     output = draft.node(operator, [large, *constants.get(operator, [])], **attributes)
     image = helper.make_tensor_value_info(IMAGE, 1, ["N", 4, 5, 5])
     value = helper.make_tensor_value_info(output, 1, ["N", *draft.shapes[output]])

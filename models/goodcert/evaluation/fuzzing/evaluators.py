@@ -28,31 +28,33 @@ def onnx_runtime(level: str, model: onnx.ModelProto) -> Evaluate:
     return lambda images: np.asarray(runtime.run(None, {name: images})[0])
 
 
-MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int], bool]]] = {
+MISREAD: dict[str, tuple[str, Callable[[dict[str, Any], int, int], bool]]] = {
     "AveragePool": (
         "with ceil_mode, or VALID with dilations",
-        lambda a, _: (
+        lambda a, _o, _r: (
             bool(a.get("ceil_mode")) or (a.get("auto_pad") == b"VALID" and max(a.get("dilations", [1])) > 1)
         ),
     ),
-    "BatchNormalization": ("of opsets 9 to 13, as in training", lambda _, opset: 9 <= opset <= 13),
-    "ConvTranspose": ("in groups", lambda a, _: a.get("group", 1) > 1),
-    "LRN": ("in as many channels as there are images", lambda _a, _o: True),
-    "LogSoftmax": ("as the logarithm of a share that underflows", lambda _a, _o: True),
+    "BatchNormalization": ("of opsets 9 to 13, as in training", lambda _a, opset, _r: 9 <= opset <= 13),
+    "ConvTranspose": ("in groups", lambda a, _o, _r: a.get("group", 1) > 1),
+    "GlobalMaxPool": ("of other than two dimensions", lambda _a, _o, rank: rank != 4),
+    "LRN": ("in as many channels as there are images", lambda _a, _o, _r: True),
+    "LogSoftmax": ("as the logarithm of a share that underflows", lambda _a, _o, _r: True),
     "MaxPool": (
         "with pads, or SAME_LOWER",
-        lambda a, _: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",
+        lambda a, _o, _r: any(a.get("pads", ())) or a.get("auto_pad") == b"SAME_LOWER",
     ),
 }
-"""Operators that onnx's reference does not compute as they are specified: when (from attributes and opset), in
-words and as a test. ONNX Runtime and PyTorch agree on them."""
+"""Operators that onnx's reference does not compute as they are specified: when, in words and as a test of the
+attributes, the opset and the rank of what is read. ONNX Runtime and PyTorch agree on them."""
 
 
 def reference(model: onnx.ModelProto) -> Evaluate:
-    opset = max(int(entry.version) for entry in model.opset_import)
+    opset, ranks = max(int(entry.version) for entry in model.opset_import), _ranks(model)
     for node in model.graph.node:
+        rank = ranks.get(node.input[0], 0) if node.input else 0
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type in MISREAD and MISREAD[node.op_type][1](attributes, opset):
+        if node.op_type in MISREAD and MISREAD[node.op_type][1](attributes, opset, rank):
             raise NotImplementedError(f"{node.op_type} {MISREAD[node.op_type][0]}")
     evaluator, name = ReferenceEvaluator(model), _input(model)
 
@@ -61,6 +63,12 @@ def reference(model: onnx.ModelProto) -> Evaluate:
             return np.asarray(next(iter(evaluator.run(None, {name: images}))))
 
     return evaluate
+
+
+def _ranks(model: onnx.ModelProto) -> dict[str, int]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
 
 
 def pytorch(model: onnx.ModelProto) -> Evaluate:
