@@ -17,13 +17,13 @@ from goodcert.bounds.writer import write_graph
 from goodcert.engine.admission import Classifier, admit
 from goodcert.engine.checks import kernel_check, selfcheck, translation
 from goodcert.engine.checks.admitted_graph import AdmittedGraph
-from goodcert.engine.checks.validated import Validated
 from goodcert.engine.crown_engine import CrownEngine, Tighten
 from goodcert.engine.device import resolve
 from goodcert.engine.engine import Engine, Evaluation
 from goodcert.engine.errors import EngineError, Unfaithful
 from goodcert.engine.onnx_engine import OnnxEngine
 from goodcert.engine.prediction import Predictor
+from goodcert.engine.remembered import Remembered
 from goodcert.engine.torch_engine import TorchEngine
 
 Margins = Callable[[], NDArray[np.float64]]
@@ -39,7 +39,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     *,
     validate: bool = True,
     eager: bool = False,
-    validated: Validated | None = None,
+    remember_in: Path | None = None,
 ) -> Engine:
     """Make a classifier ready to certify on `device`: `auto`, `cpu` or `cuda`. `auto` is CUDA where there is one
     whose kernels are faithful to this model, else the CPU.
@@ -48,20 +48,21 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     an image in each, with PyTorch and in up to 128 MiB. None for one per core that the process may use. validate:
     hold the rules against what ONNX Runtime makes of the file. Without, a certificate may be wrong: it is there to
     show what the check is for. eager: let PyTorch compute the bounds on the CPU as well, which loads faster and
-    bounds more slowly. validated: files that need not be held against ONNX Runtime again, to which this one is
-    added. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
+    bounds more slowly. remember_in: a folder of the processes of one service, where they tell each other what need
+    not be found out again. Raises EngineError, by node and operator, for a model that cannot be bounded, and for a
     device whose kernels are not faithful.
     """
     with one_thread_of_torch():
         classifier = admit(model)
+        remembered = Remembered(remember_in, classifier.file.SerializeToString())
         if validate and classifier.bounded:  # of any other nothing is promised
-            translation.check(classifier.file, classifier.written, validated)
+            translation.check(classifier.file, classifier.written, remembered)
         try:
-            return _compile(classifier, resolve(device), threads, eager)
+            return _compile(classifier, resolve(device), threads, remembered, eager=eager)
         except Unfaithful:
             if device != "auto":
                 raise
-            return _compile(classifier, resolve("cpu"), threads, eager)
+            return _compile(classifier, resolve("cpu"), threads, remembered, eager=eager)
 
 
 @contextmanager
@@ -77,12 +78,17 @@ def one_thread_of_torch() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compile(classifier: Classifier, target: torch.device, threads: int | None, eager: bool) -> Engine:
+def _compile(
+    classifier: Classifier, target: torch.device, threads: int | None, remembered: Remembered, *, eager: bool
+) -> Engine:
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)
     kernel_check.check_prediction(classifier.served, threads)
     if classifier.bounded:
-        evaluate = _evaluate(classifier.served, predictor, target, threads, eager)
+        if target.type == "cpu" and not eager:
+            evaluate: Callable[[Ball], Evaluation] = OnnxEngine(graph, threads, remembered)
+        else:
+            evaluate = _eager(classifier.served, predictor, target)
         tighten = _tighter(graph, target, threads)
     else:
         evaluate, tighten = partial(_beside, predictor, partial(_nothing_guaranteed, classes)), _NOTHING
@@ -99,11 +105,8 @@ def make_predictor(graph: Graph, threads: int | None) -> Predictor:
         raise EngineError(f"ONNX Runtime does not load the graph: {error}") from error
 
 
-def _evaluate(
-    served: AdmittedGraph, predictor: Predictor, device: torch.device, threads: int | None, eager: bool
-) -> Callable[[Ball], Evaluation]:
-    if device.type == "cpu" and not eager:
-        return OnnxEngine(served.graph, threads)
+def _eager(served: AdmittedGraph, predictor: Predictor, device: torch.device) -> Callable[[Ball], Evaluation]:
+    """Bounds by PyTorch."""
     kernel_check.check_bounds(served, device, range(16, 65, 16))
     return partial(_beside, predictor, TorchEngine(served.graph, device).begin)
 

@@ -108,7 +108,11 @@ def _joined(runs: Iterable[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...
 def _session(model: onnx.ModelProto | bytes, sums_branches: bool) -> onnxruntime.InferenceSession:
     """Raises EngineError where what runs has operators that the proofs do not know."""
     disabled = [*REROUNDING_FUSIONS, *KERNEL_FUSIONS, *(BRANCH_FUSIONS if sums_branches else ())]
-    proto = onnx.load_model_from_string(model) if isinstance(model, bytes) else model
-    runtime, runs = session_and_graph(proto.SerializeToString(), disabled=disabled)
+    data, proto = (
+        (model, onnx.load_model_from_string(model))
+        if isinstance(model, bytes)
+        else (model.SerializeToString(), model)
+    )
+    runtime, runs = session_and_graph(data, disabled=disabled)
     require_known(proto, runs, "all")
     return runtime

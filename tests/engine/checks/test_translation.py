@@ -12,7 +12,6 @@ from goodcert import engine
 from goodcert.bounds.reader import read_graph
 from goodcert.engine.checks import separate_nodes, translation
 from goodcert.engine.checks.admitted_graph import AdmittedGraph
-from goodcert.engine.checks.validated import Validated
 from goodcert.engine.errors import EngineError
 from goodcert.engine.node_types import COVERED, require_known
 from goodcert.engine.sessions import LEVELS, optimised
@@ -200,18 +199,20 @@ def test_a_runtime_that_computes_something_else_is_refused_with_both_values(
 def test_a_file_that_passed_is_remembered_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a runtime that has become wrong: what it is asked about is refused, what passed is not asked
     again."""
-    passed, other = Validated(tmp_path), classifier(seed=1)
-    engine.compile(classifier(), validated=passed)
+    other = classifier(seed=1)
+    engine.compile(classifier(), remember_in=tmp_path)
     real = separate_nodes.session
     monkeypatch.setattr(separate_nodes, "session", lambda model, level: Wrong(real(model, level)))
-    engine.compile(classifier(), validated=passed)
+    engine.compile(classifier(), remember_in=tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     for model in (classifier(), other):
         with pytest.raises(EngineError, match="its rule says"):
-            engine.compile(model, validated=Validated(tmp_path / "elsewhere"))
+            engine.compile(model, remember_in=elsewhere)
     with pytest.raises(EngineError, match="its rule says"):
-        engine.compile(other, validated=passed)
+        engine.compile(other, remember_in=tmp_path)
     with pytest.raises(EngineError, match="its rule says"):
-        engine.compile(other, validated=passed)  # a refused one is not remembered
+        engine.compile(other, remember_in=tmp_path)  # a refused one is not remembered
 
 
 def test_an_operator_that_nobody_looked_at_is_refused() -> None:

@@ -23,21 +23,21 @@ from goodcert.bounds.interval import Interval
 from goodcert.engine.checks.admitted_graph import AdmittedGraph
 from goodcert.engine.checks.file_values import Array, FileValues
 from goodcert.engine.checks.separate_nodes import SeparateNode, parts
-from goodcert.engine.checks.validated import Validated
 from goodcert.engine.errors import EngineError
 from goodcert.engine.node_types import require_known
+from goodcert.engine.remembered import Remembered
 from goodcert.engine.sessions import LEVELS, optimised
 
 
-def check(model: onnx.ModelProto, written: AdmittedGraph, validated: Validated | None = None) -> None:
+def check(model: onnx.ModelProto, written: AdmittedGraph, remembered: Remembered | None = None) -> None:
     """Raises EngineError, by node and operator, where ONNX Runtime contradicts a rule.
 
-    model: the file; written: what the reader makes of it without folding weights. validated: where it is not held
-    against ONNX Runtime again, and is remembered once it passed.
+    model: the file; written: what the reader makes of it without folding weights. remembered: of a file that
+    passed before, which is not held against ONNX Runtime again.
     """
-    data = model.SerializeToString()
-    if validated is not None and data in validated:
+    if remembered is not None and remembered.validated:
         return
+    data = model.SerializeToString()
     values = FileValues.of(model, written)
     seen: set[bytes] = set()
     for level in LEVELS:
@@ -48,8 +48,8 @@ def check(model: onnx.ModelProto, written: AdmittedGraph, validated: Validated |
             for turn in range(values.rounds):
                 for node, value in zip(part.nodes, part.run(runtime, values, turn), strict=True):
                     _compare(node, value, values.box(node.makes, node.reads, turn), level)
-    if validated is not None:
-        validated.add(data)
+    if remembered is not None:
+        remembered.set_validated()
 
 
 def _compare(node: SeparateNode, value: Array, box: Interval, level: str) -> None:

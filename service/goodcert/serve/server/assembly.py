@@ -172,9 +172,8 @@ def traces_of(settings: Settings) -> "Traces | None":
 # Imported when needed: a service with another engine or other models needs neither PyTorch nor the zoo.
 def _engine_compile(shared: Path | None) -> Compile:
     from goodcert import engine
-    from goodcert.engine.checks.validated import Validated
 
-    return partial(engine.compile, validated=Validated(shared) if shared else None)
+    return partial(engine.compile, remember_in=shared)
 
 
 def repository(settings: Settings, loader: Loader, unloaded: Collection[str] = ()) -> Repository:
