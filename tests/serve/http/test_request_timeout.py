@@ -3,7 +3,7 @@
 import pytest
 
 from goodcert.serve.core.errors import BadTimeout
-from goodcert.serve.http.request_timeout import parse_timeout, timeout_seconds
+from goodcert.serve.http.params import parse_timeout, timeout_seconds
 
 
 def test_without_a_header_the_service_decides():

@@ -206,8 +206,8 @@ class Visit:
         return ShuttingDown() if self._admission.lifecycle.phase is LifecyclePhase.REFUSING else CallerGone()
 
     def fail(self, error: Exception) -> None:
-        """Note an error that is not foreseen: the caller gets a problem, and the log its places."""
-        log.error("a request failed", exc_info=error)
+        """Note the error that is being handled and was not foreseen: the log gets its places."""
+        log.exception("a request failed")
         if self._span is not None:
             self._span.fail(error)
 

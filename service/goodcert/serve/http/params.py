@@ -69,7 +69,7 @@ def certify_params(service: Service, scope: Scope, name: str, version: str | Non
     if _PRIORITY in headers:
         question = question._replace(priority=_priority(headers[_PRIORITY].decode("latin-1")))
     most_ms = service.settings.request_timeout_ms
-    seconds = parse_timeout(headers[_TIMEOUT], most_ms) if _TIMEOUT in headers else most_ms / 1000
+    seconds = parse_timeout(headers.get(_TIMEOUT), most_ms)
     model.require_method(question.method)
     content_type = headers.get(b"content-type", b"").decode("latin-1")
     kind = media_type(content_type)
@@ -103,8 +103,10 @@ def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Quest
     return Question(parse_radius(given.get("epsilon", default_epsilon)), cast(Method, method), SEARCH[search])
 
 
-def parse_timeout(text: bytes, most_ms: int) -> float:
-    """Seconds from the header's milliseconds. Raises BadTimeout."""
+def parse_timeout(text: bytes | None, most_ms: int) -> float:
+    """Seconds from the header's milliseconds, `most_ms` where there is none. Raises BadTimeout."""
+    if text is None:
+        return most_ms / 1000
     if not (text.isdigit() and len(text) <= len(str(LONGEST_MS))):  # of bytes: ASCII digits only
         raise BadTimeout
     return timeout_seconds(int(text), most_ms)

@@ -67,7 +67,7 @@ class GrpcServer:
         )
 
     async def _serve(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
-        """A message is under way from when all of it is there, which is when gRPC shows it, until it is answered."""
+        """A message is under way from when all of it is there, which is when gRPC shows it, to its answer."""
         headers = _headers(context.invocation_metadata())
         deadline = self._dataplane.service.request_deadline()
         try:

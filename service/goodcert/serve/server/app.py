@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def create_app(
         settings.max_body_bytes,
         lifecycle,
         metrics,
-        lambda: app.state.service.repository.names,
+        partial(attrgetter("service.repository.names"), app.state),
         settings.access_log,
         traces,
     )
