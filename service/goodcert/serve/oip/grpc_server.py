@@ -75,18 +75,19 @@ class GrpcServer:
                 self._admission.holder(headers)
             data = await _read(messages, deadline)
             with self._admission.in_flight.holding(len(data)):
-                request = await threads.run_if_large(lambda: _parsed(name, data), len(data), deadline)
-                return await self._answer(name, request, headers)
+                ask = await threads.run_if_large(partial(_parsed, name, data), len(data), deadline)
+                del data  # what is asked has the bytes of the images itself
+                return await self._answer(name, ask, headers)
         except ServeError as error:
             await self._abort(error, context)
 
-    async def _answer(self, name: str, request: Any, headers: list[tuple[bytes, bytes]]) -> Any:
+    async def _answer(self, name: str, ask: Any, headers: list[tuple[bytes, bytes]]) -> Any:
         """Raises ServeError."""
         call, response = CALLS[name], calls()[name][1]
-        with self._admission.visit(call.method, call.path(request), headers) as visit:
+        with self._admission.visit(call.method, call.path(ask), headers) as visit:
             try:
                 visit.admit()
-                fields = await call.answer(self._dataplane, request)
+                answer = response(**await call.answer(self._dataplane, ask))
             except asyncio.CancelledError:
                 visit.status = self._answers.refusal(visit.cut_off()).status
                 raise
@@ -101,7 +102,7 @@ class GrpcServer:
                 visit.fail(error)
                 raise ServeError from error
             visit.status = 200
-            return response(**fields)
+            return answer
 
     async def _abort(self, error: ServeError, context: Any) -> None:
         status, sentence, headers = self._answers.refusal(error)
@@ -160,8 +161,9 @@ async def _read(messages: AsyncIterator[bytes], deadline: float) -> bytes:
 
 
 def _parsed(name: str, data: bytes) -> Any:
+    """What a message asks. Raises BadInference."""
     try:
-        return calls()[name][0].FromString(data)
+        return CALLS[name].read(calls()[name][0].FromString(data))
     except DecodeError as error:
         raise BadInference("the message is not one of the protocol") from error
 

@@ -17,19 +17,41 @@ from goodcert.serve.http.problems import PROTOCOL
 from goodcert.serve.oip import infer_request, tensors
 from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.grpc_messages import message
-from goodcert.serve.oip.infer_request import Expected, InferRequest
+from goodcert.serve.oip.infer_request import Expected, InferRequest, NamedOutput
 from goodcert.serve.oip.infer_response import InferAnswer, packed
 
 _PART = 2**12
 
 
+class GrpcTensor(NamedTuple):
+    """A tensor of a ModelInferRequest; blob: its bytes, wherever the message has them."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Mapping[str, Any]
+    blob: bytes
+
+
+class GrpcInfer(NamedTuple):
+    """What a ModelInferRequest asks, without the message, whose memory is then given back."""
+
+    name: str
+    version: str
+    id: str
+    inputs: list[GrpcTensor]
+    parameters: Mapping[str, Any]
+    outputs: list[NamedOutput]
+
+
 class GrpcCall(NamedTuple):
-    """method, path: of the same call over HTTP, by its message; raises UnknownModel. answer: the fields of the
-    message that answers one; raises ServeError."""
+    """method, path: of the same call over HTTP, by what is asked; raises UnknownModel. answer: the fields of the
+    message that answers it; raises ServeError. read: what is asked, of its message; raises BadInference."""
 
     method: str
     path: Callable[[Any], str]
     answer: Callable[[Dataplane, Any], Awaitable[Mapping[str, Any]]]
+    read: Callable[[Any], Any] = lambda message: message
 
 
 async def _live(_: Dataplane, __: Any) -> Mapping[str, Any]:
@@ -68,39 +90,39 @@ async def _unload(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
     return {}
 
 
-async def _infer(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
-    deadline = dataplane.service.request_deadline()
+async def _infer(dataplane: Dataplane, ask: GrpcInfer) -> Mapping[str, Any]:
+    deadline, size_bytes = dataplane.service.request_deadline(), sum(len(tensor.blob) for tensor in ask.inputs)
 
     @asynccontextmanager
     async def read(expected: Expected) -> AsyncIterator[InferRequest]:
-        yield await threads.run_if_large(partial(_asked, request, expected), request.ByteSize(), deadline)
+        yield await threads.run_if_large(partial(_asked, ask, expected), size_bytes, deadline)
 
-    model = dataplane.model(request.model_name, request.model_version or None)
-    return _told(await dataplane.infer(model, read))
+    return _told(await dataplane.infer(dataplane.model(ask.name, ask.version or None), read))
 
 
-def _asked(request: Any, expected: Expected) -> InferRequest:
+def _asked(ask: GrpcInfer, expected: Expected) -> InferRequest:
     """Raises ProtocolRefused or QueryRefused."""
-    blobs = _blobs(request)
-    if len(request.inputs) != 1 or request.inputs[0].name != infer_request.INPUT:
+    if [tensor.name for tensor in ask.inputs] != [infer_request.INPUT]:
         raise BadInference(infer_request.ONE_INPUT)
-    (tensor,) = request.inputs
-    declared = infer_request.declared(
-        tensor.datatype, list(tensor.shape), _parameters(tensor.parameters), expected
-    )
-    images = infer_request.of_bytes(*declared, memoryview(blobs[0]))
-    outputs = [(output.name, _parameters(output.parameters)) for output in request.outputs]
-    parameters = _parameters(request.parameters)
-    return infer_request.infer_request(request.id, parameters, images, outputs, expected)
+    (tensor,) = ask.inputs
+    declared = infer_request.declared(tensor.datatype, tensor.shape, tensor.parameters, expected)
+    images = infer_request.of_bytes(*declared, memoryview(tensor.blob))
+    return infer_request.infer_request(ask.id, ask.parameters, images, ask.outputs, expected)
 
 
-def _blobs(request: Any) -> list[bytes]:
-    """The bytes of every input tensor. Raises BadInference."""
+def _read_infer(request: Any) -> GrpcInfer:
     raw = list(request.raw_input_contents)
     typed = [tensor for tensor in request.inputs if tensor.HasField("contents")]
     if raw and (typed or len(raw) != len(request.inputs)):
         raise BadInference("raw_input_contents: expected one for each input, and no contents beside them")
-    return raw or [_typed(tensor) for tensor in request.inputs]
+    blobs = raw or [_typed(tensor) for tensor in request.inputs]
+    inputs = [
+        GrpcTensor(tensor.name, tensor.datatype, list(tensor.shape), _parameters(tensor.parameters), blob)
+        for tensor, blob in zip(request.inputs, blobs, strict=True)
+    ]
+    outputs: list[NamedOutput] = [(output.name, _parameters(output.parameters)) for output in request.outputs]
+    name, version, parameters = request.model_name, request.model_version, _parameters(request.parameters)
+    return GrpcInfer(name, version, request.id, inputs, parameters, outputs)
 
 
 def _typed(tensor: Any) -> bytes:
@@ -173,7 +195,7 @@ CALLS: Mapping[str, GrpcCall] = {
     "ServerMetadata": GrpcCall("GET", lambda _: PROTOCOL, _server),
     "ModelReady": GrpcCall("GET", partial(_of_model, verb="/ready"), _model_ready),
     "ModelMetadata": GrpcCall("GET", _of_model, _model),
-    "ModelInfer": GrpcCall("POST", lambda ask: _path(ask.model_name, ask.model_version) + "/infer", _infer),
+    "ModelInfer": GrpcCall("POST", partial(_of_model, verb="/infer"), _infer, _read_infer),
     "RepositoryIndex": GrpcCall("POST", lambda _: f"{PROTOCOL}/repository/index", _index),
     "RepositoryModelLoad": GrpcCall("POST", partial(_change, verb="load"), _load),
     "RepositoryModelUnload": GrpcCall("POST", partial(_change, verb="unload"), _unload),
