@@ -103,6 +103,7 @@ def parse_query(items: Sequence[tuple[str, str]], default_epsilon: str) -> Quest
     return Question(parse_radius(given.get("epsilon", default_epsilon)), cast(Method, method), SEARCH[search])
 
 
+@lru_cache(maxsize=64)
 def parse_timeout(text: bytes | None, most_ms: int) -> float:
     """Seconds from the header's milliseconds, `most_ms` where there is none. Raises BadTimeout."""
     if text is None:
