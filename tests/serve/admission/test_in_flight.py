@@ -2,7 +2,7 @@
 
 import pytest
 
-from goodcert.serve.admission.in_flight import BytesInFlight
+from goodcert.serve.admission.admission import BytesInFlight
 from goodcert.serve.core.errors import BodiesFull
 
 

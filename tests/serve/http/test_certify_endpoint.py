@@ -1,4 +1,4 @@
-"""The raw way of a plain request: it says what the documented route says, and nobody holds up another."""
+"""The one endpoint for certificates: it says what the documented route says, and nobody holds up another."""
 
 import asyncio
 import socket
@@ -26,6 +26,8 @@ ASKED = [
     (PATH, {"Content-Type": "IMAGE/PNG; q=1"}),
     (PATH, {"Content-Type": "text/plain"}),
     (PATH, {"Content-Type": "multipart/form-data"}),
+    (PATH, {"Content-Type": "Multipart/Form-Data; boundary=XX"}),
+    (PATH + "?epsilon=2", {"Content-Type": "multipart/form-data; boundary=XX"}),
     (PATH, IMAGE | {"X-Priority": "bulk"}),
     (PATH, IMAGE | {"X-Priority": "urgent"}),
     (PATH, IMAGE | {"X-Request-Timeout-Ms": "5000"}),
@@ -38,16 +40,27 @@ def told(answer):
     body = answer.json()
     body.pop("id", None)
     body.pop("issued_at", None)
+    for entry in body.get("certificates", ()):
+        entry.pop("id", None)
+        entry.pop("issued_at", None)
     return answer.status_code, dict(answer.headers) | {"content-length": "", "x-request-id": ""}, body
 
 
-def test_plain_requests_are_answered_as_the_documented_route_answers_them(application, png, monkeypatch):
+def form(*images):
+    head = b'--XX\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+    return b"".join(head + image + b"\r\n" for image in images) + b"--XX--\r\n"
+
+
+def test_requests_are_answered_as_the_documented_route_answers_them(application, png, monkeypatch):
+    sent = (png, png[:40], b"", form(png, b"no image", png), form(png))
+
     async def answers():
         async with application() as (client, _):
-            bodies = [(path, headers, body) for path, headers in ASKED for body in (png, png[:40], b"")]
+            bodies = [(path, headers, body) for path, headers in ASKED for body in sent]
             return [told(await client.post(path, content=body, headers=h)) for path, h, body in bodies]
 
     raw = asyncio.run(answers())
+    assert {len(body["certificates"]) for _, _, body in raw if "certificates" in body} == {1, 3}
     monkeypatch.setattr(certify_endpoint, "_named", lambda _: None)
     assert raw == asyncio.run(answers())
     assert {status for status, _, _ in raw} >= {200, 400, 404, 415, 422}

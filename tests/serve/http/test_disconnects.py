@@ -4,20 +4,24 @@ import asyncio
 
 import pytest
 
-from goodcert.serve.core.errors import BodyTooSlow, CallerGone
+from goodcert.serve.core.errors import BodyBroken, BodyTooSlow, CallerGone
 from goodcert.serve.http.disconnects import DisconnectWatcher
 
 SOON, LATE = 0.001, 1000.0
 
 
 class Caller:
-    """Says nothing until it hangs up; counts how often somebody listened."""
+    """Sends an empty body, then says nothing until it hangs up; counts how often somebody listened after that."""
 
     def __init__(self):
         self.hung_up = asyncio.Event()
+        self.sent = False
         self.heard = 0
 
     async def receive(self):
+        if not self.sent:
+            self.sent = True
+            return {"type": "http.request", "body": b"", "more_body": False}
         self.heard += 1
         await self.hung_up.wait()
         return {"type": "http.disconnect"}
@@ -26,7 +30,7 @@ class Caller:
 async def attend(disconnects, caller, work, seconds=LATE, reads=False):
     with disconnects.attend(caller.receive, asyncio.get_running_loop().time() + seconds) as call:
         if not reads:
-            call.has_body()
+            await call.body()
         return await work
 
 
@@ -108,3 +112,23 @@ def test_to_be_cancelled_by_somebody_else_is_not_taken_for_a_caller_gone():
             await task
 
     run(test)
+
+
+async def body_of(*messages):
+    waiting = list(messages)
+
+    async def receive():
+        return waiting.pop(0)
+
+    with DisconnectWatcher().attend(receive, asyncio.get_running_loop().time() + LATE) as call:
+        return await call.body()
+
+
+def test_a_body_is_put_together_from_its_chunks():
+    chunks = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}]
+    assert asyncio.run(body_of(*chunks)) == b"ab"
+
+
+def test_a_caller_who_goes_away_while_it_sends_is_noticed():
+    with pytest.raises(BodyBroken):
+        asyncio.run(body_of({"type": "http.disconnect"}))

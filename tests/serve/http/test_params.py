@@ -1,9 +1,16 @@
-"""The query of a certify request."""
+"""The query of a certify request, and how long it may take."""
 
 import pytest
 
-from goodcert.serve.core.errors import BadEpsilon, BadRadius, MethodNotOffered, RepeatedParameter, UnknownParameter
-from goodcert.serve.http.params import parse_query
+from goodcert.serve.core.errors import (
+    BadEpsilon,
+    BadRadius,
+    BadTimeout,
+    MethodNotOffered,
+    RepeatedParameter,
+    UnknownParameter,
+)
+from goodcert.serve.http.params import parse_query, parse_timeout, timeout_seconds
 
 
 def test_the_default_is_the_models():
@@ -79,3 +86,32 @@ def test_a_radius_that_is_neither_true_nor_false_is_refused(text):
 def test_other_methods_are_refused(method):
     with pytest.raises(MethodNotOffered):
         parse_query([("method", method)], "0.1")
+
+
+def test_without_a_header_the_service_decides():
+    assert parse_timeout(None, 10_000) == 10
+
+
+def test_a_caller_gets_the_time_it_asks_for():
+    assert parse_timeout(b"250", 10_000) == 0.25
+
+
+def test_nobody_gets_more_than_the_service_allows():
+    assert parse_timeout(b"999999999", 10_000) == 10
+    assert timeout_seconds(1e300, 500) == 0.5
+
+
+def test_a_fraction_of_a_millisecond_can_be_asked_for_by_other_protocols():
+    assert timeout_seconds(0.5, 10_000) == 0.0005
+
+
+@pytest.mark.parametrize("text", [b"", b"0", b"-1", b"1.5", b"1e3", b"1_0", b" 5", b"soon", b"1" * 10, b"\xb2"])
+def test_anything_but_a_positive_whole_number_is_refused(text):
+    with pytest.raises(BadTimeout):
+        parse_timeout(text, 10_000)
+
+
+@pytest.mark.parametrize("asked", [0, -1, float("nan")])
+def test_a_time_that_is_not_positive_is_refused(asked):
+    with pytest.raises(BadTimeout):
+        timeout_seconds(asked, 10_000)

@@ -82,31 +82,3 @@ def test_answers_are_compressed_as_the_caller_accepts(accepted, chosen):
     assert encoding == chosen
     unfold = {"gzip": gzip.decompress, "deflate": zlib.decompress, None: bytes}[chosen]
     assert unfold(body) == b"abc" * 100
-
-
-def messages(*waiting):
-    left = list(waiting)
-
-    async def receive():
-        return left.pop(0)
-
-    return receive
-
-
-def test_a_body_is_put_together_from_its_chunks():
-    receive = messages(
-        {"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.request", "body": b"b"}
-    )
-
-    async def read():
-        return await bodies.read(receive, asyncio.get_running_loop().time() + 10)
-
-    assert asyncio.run(read()) == b"ab"
-
-
-def test_a_caller_who_goes_away_is_noticed():
-    async def read():
-        await bodies.read(messages({"type": "http.disconnect"}), asyncio.get_running_loop().time() + 10)
-
-    with pytest.raises(BodyBroken):
-        asyncio.run(read())

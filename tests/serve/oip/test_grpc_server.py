@@ -11,6 +11,8 @@ import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from goodcert.serve.admission.keys import create
+from goodcert.serve.core.lifecycle import LifecyclePhase
 from goodcert.serve.oip.infer_response import COLUMNS
 
 SHAPE = (1, 4, 6)
@@ -297,3 +299,99 @@ class TestLimits:
         _, client, _ = served
         with refused("UNIMPLEMENTED"):
             client.get_inference_statistics()
+
+
+class TestAdmission:
+    """What every call passes first is what a request over HTTP does."""
+
+    def test_the_access_log_names_a_call_by_its_method_and_path_and_the_callers_id(self, serve, floats, caplog):
+        caplog.set_level("INFO", "goodcert.access")
+        with serve(access_log=True) as (_, client, _):
+            client.infer("tiny", [tensor(floats, "FP32")], headers={"x-request-id": "mine"})
+            client.is_model_ready("tiny", "1")
+            with refused("NOT_FOUND"):
+                client.get_model_metadata("other")
+        told = [record.fields for record in caplog.records if record.name == "goodcert.access"]
+        assert [(line["method"], line["path"], line["status"]) for line in told] == [
+            ("POST", "/v2/models/tiny/infer", 200),
+            ("GET", "/v2/models/tiny/versions/1/ready", 200),
+            ("GET", "/v2/models/other", 404),
+        ]
+        assert all(line["seconds"] > 0 for line in told)
+
+    def test_a_key_needs_the_scope_of_the_call(self, serve, floats, tmp_path):
+        reads = {"x-api-key": create(tmp_path / "keys.json", "reader", ["read"])}
+        with serve(keys_file=tmp_path / "keys.json") as (service, client, _):
+            assert client.get_server_metadata(headers=reads)
+            with refused("PERMISSION_DENIED", "scopes"):
+                client.infer("tiny", [tensor(floats, "FP32")], headers=reads)
+            assert service.engines[0].batches == []
+
+    def test_a_key_that_asks_too_often_is_told_when_to_come_back(self, serve):
+        with serve(api_keys="right", key_requests_per_second=0.01) as (_, client, _):
+            key = {"x-api-key": "right"}
+            client.get_server_metadata(headers=key)
+            with pytest.raises(InferenceServerException) as told:
+                client.get_server_metadata(headers=key)
+            assert told.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+            assert int(dict(told.value.__context__.trailing_metadata())["retry-after"]) > 90
+
+    def test_a_process_that_ends_takes_no_call_but_says_how_it_is(self, served, floats):
+        service, client, _ = served
+        service.lifecycle.phase = LifecyclePhase.REFUSING
+        with refused("UNAVAILABLE", "finishes"):
+            client.infer("tiny", [tensor(floats, "FP32")])
+        assert client.is_server_live()
+        assert not client.is_server_ready()
+        assert service.metric("goodcert_rejections_total", code="shutting_down") == 2
+
+    def test_refused_images_count_with_their_model(self, served, floats):
+        service, client, _ = served
+        with refused("INVALID_ARGUMENT"):
+            client.infer("tiny", [encoded(b"no image")])
+        with refused("NOT_FOUND"):
+            client.infer("other", [tensor(floats, "FP32")])
+        assert service.metric("goodcert_requests_total", model="tiny", code="400") == 1
+        assert service.metric("goodcert_requests_total", model="unknown", code="404") == 1
+        assert service.lifecycle.in_flight == 0
+
+    def test_a_fault_of_ours_is_told_without_its_text_and_logged(self, served, caplog):
+        service, client, _ = served
+        del service.app.state.service.repository._models
+        with refused("INTERNAL", "^(?!.*_models)"):
+            client.get_model_metadata("tiny")
+        assert "a request failed" in caplog.messages
+        assert service.registry.get_sample_value("goodcert_rejections_total", {"code": "internal_error"}) == 1
+
+
+def test_parameters_that_say_what_is_binary_mean_nothing(served, floats):
+    _, client, address = served
+    plain = client.infer("tiny", [tensor(floats, "FP32")]).get_response()
+    request = service_pb2.ModelInferRequest(model_name="tiny", raw_input_contents=[floats.tobytes()])
+    given = request.inputs.add(name="images", datatype="FP32", shape=floats.shape)
+    request.parameters["binary_data_output"].bool_param = False
+    given.parameters["binary_data_size"].int64_param = 1
+    with grpc.insecure_channel(address) as channel:
+        told = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    assert list(told.raw_output_contents) == list(plain.raw_output_contents)
+
+
+def test_what_infer_requests_were_made_is_counted_with_those_of_http(served, floats):
+    service, client, _ = served
+    client.infer("tiny", [tensor(floats, "FP32")])
+    (stats,) = service.client.get("/v2/models/stats").json()["model_stats"]
+    assert (stats["inference_count"], stats["inference_stats"]["success"]["count"]) == (len(floats), 1)
+
+
+def test_models_are_loaded_and_unloaded_where_that_is_allowed(serve):
+    with serve(model_admin=True) as (_, client, _):
+        client.unload_model("tiny", unload_dependents=True)
+        with refused("NOT_FOUND"):
+            client.is_model_ready("tiny")
+        client.load_model("tiny")
+        assert client.is_model_ready("tiny")
+        for name in ("other", "tiny/x", ".."):
+            with refused("NOT_FOUND"):
+                client.load_model(name)
+        with refused("INVALID_ARGUMENT", "cannot be sent"):
+            client.load_model("tiny", config="{}")

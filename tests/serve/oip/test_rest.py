@@ -13,15 +13,22 @@ import numpy as np
 import orjson
 import pytest
 import tritonclient.http as triton
+from prometheus_client import CollectorRegistry
 from tritonclient.utils import InferenceServerException
 
-from goodcert.serve.admission.in_flight import BytesInFlight
+from goodcert.serve.admission.admission import Admission, BytesInFlight
+from goodcert.serve.admission.keyring import Keyring
+from goodcert.serve.core.lifecycle import Lifecycle
+from goodcert.serve.http.disconnects import DisconnectWatcher
+from goodcert.serve.http.middleware import RequestMiddleware
 from goodcert.serve.http.problems import Answers
 from goodcert.serve.http.service import Service
+from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.infer_response import COLUMNS
 from goodcert.serve.oip.rest import OpenInference
 from goodcert.serve.repository.repository import ModelRefused, Repository
 from goodcert.serve.settings.settings import Settings
+from goodcert.serve.telemetry.metrics import Metrics
 
 SHAPE = (1, 4, 6)
 NUMBERS = ("confidence", "confidence_upper_bound", "confidence_lower_bound")
@@ -518,12 +525,21 @@ class TestAdministration:
             exposition=None,
             answers=Answers(lambda _: None),
             lifecycle=None,
-            disconnects=None,
+            disconnects=DisconnectWatcher(),
             in_flight=BytesInFlight(1000),
             recorder=None,
             changes=repository or Shelf(),
         )
-        transport = httpx.ASGITransport(OpenInference(None, service=lambda: service))
+        admission = Admission(
+            Keyring(),
+            BytesInFlight(2**20),
+            2**20,
+            Lifecycle(),
+            Metrics(CollectorRegistry()),
+            names=frozenset,
+        )
+        protocol = OpenInference(None, lambda: Dataplane(service))
+        transport = httpx.ASGITransport(RequestMiddleware(protocol, admission, service.answers))
 
         async def post():
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -11,6 +11,7 @@ from typing import NamedTuple, Self
 
 from goodcert.serve.admission.keys import SCOPES, Key, KeysFile, KeysFileError, digest_of
 from goodcert.serve.core.errors import KeyBusy, KeyExpired, RateLimited
+from goodcert.serve.settings.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
 
@@ -176,3 +177,13 @@ class Keyring:
     def _read(self) -> list[Holder]:
         keys = KeysFile.read(self._file).keys if self._file else ()
         return [Holder.of(key, self._default) for key in keys]
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The keys that the settings name. Raises SettingsError when their file cannot be read."""
+    plain = [key.get_secret_value() for key in settings.api_keys]
+    default = Allowance(settings.key_requests_per_second, settings.key_concurrency)
+    try:
+        return Keyring(plain, settings.keys_file, default)
+    except KeysFileError as error:
+        raise SettingsError(str(error)) from error

@@ -23,11 +23,3 @@ class Lifecycle:
         self.phase = LifecyclePhase.SERVING
         self.in_flight = 0
         self.ends = math.inf
-
-    @property
-    def stopping(self) -> bool:
-        return self.phase > LifecyclePhase.SERVING
-
-    @property
-    def refusing(self) -> bool:
-        return self.phase is LifecyclePhase.REFUSING

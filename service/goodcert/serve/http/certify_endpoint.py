@@ -1,58 +1,60 @@
-"""The way of a plain certify request: one image, raw bytes in, one certificate out, no framework between.
+"""Where every request for certificates arrives that speaks HTTP: an image or a form in, certificates out.
 
-It does what the documented route does, with the same functions, and the tests hold both against each other; what
-it leaves out is the framework's own cost, several times that of everything else here. Anything that is not plain
-(a form, another method) goes on to the framework.
+In front of the framework, which documents these paths and serves the rest: its own cost would be several times
+that of everything else here.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from goodcert.serve.core.errors import ServeError
-from goodcert.serve.http.multipart import FORM, read_body
-from goodcert.serve.http.request_context import RequestContext, request_context
+from goodcert.serve.core.errors import EmptyBody
+from goodcert.serve.http.certify_form import certify_form
+from goodcert.serve.http.multipart import FORM
+from goodcert.serve.http.params import CertifyParams, certify_params
 from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.http.service import Service
 from goodcert.serve.recording.recorder import Reply
-
-_FORM = FORM.encode()
 
 
 class CertifyEndpoint:
     """ASGI middleware; `service` is there once the application has started."""
 
-    def __init__(self, app: ASGIApp, *, service: Callable[[], Service]) -> None:
+    def __init__(self, app: ASGIApp, service: Callable[[], Service]) -> None:
         self._app = app
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         named = _named(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if named is None or _is_form(scope):
+        if named is None:
             await self._app(scope, receive, send)
             return
-        service = self._service()
-        try:
-            reply = await _certify(service, request_context(service, scope, *named), receive)
-        except Exception as error:
-            await service.answers.response(error)(scope, receive, send)
-            if not isinstance(error, ServeError):
-                raise  # for the server's log
-            return
-        await _send(reply, send)
+        reply = await certify(self._service(), scope, receive, *named)
+        size, kind = b"%d" % len(reply.content), reply.media_type.encode()
+        headers = [(b"content-length", size), (b"content-type", kind)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.content})
 
 
-async def _certify(service: Service, about: RequestContext, receive: Receive) -> Reply:
-    with service.disconnects.attend(receive, about.deadline) as call:
-        upload = await read_body(receive)
-        call.has_body()
+async def certify(service: Service, scope: Scope, receive: Receive, name: str, version: str | None) -> Reply:
+    """What the request is answered. Raises ServeError; what can be refused is refused before the body is read."""
+    asked = certify_params(service, scope, name, version)
+    with service.disconnects.attend(receive, asked.deadline) as call:
+        body = await call.body()
+        if not body:
+            raise EmptyBody
+        if asked.key is not None and (once := asked.key(body)):
+            make = partial(_reply, service, asked, body)
+            return await service.recorder.answer_once(make, once, asked.deadline)
+        return await service.recorder.record(await _reply(service, asked, body), asked.deadline)
 
-        async def make() -> Reply:
-            certificate = await service.certifier.certify(upload, about.model, about.question, about.deadline)
-            return about.seal.one(certificate_body(certificate), upload)
 
-        return await service.recorder.record(make, about.once(upload), about.deadline)
+async def _reply(service: Service, asked: CertifyParams, body: bytes) -> Reply:
+    if asked.media_type == FORM:
+        return await certify_form(service, asked, body)
+    certificate = await service.certifier.certify(body, asked.model, asked.question, asked.deadline)
+    return asked.seal.one(certificate_body(certificate), body)
 
 
 @lru_cache(maxsize=256)
@@ -64,16 +66,3 @@ def _named(path: str) -> tuple[str, str | None] | None:
         case ["", "v1", "models", name, "versions", version, "certify"] if name and version:
             return name, version
     return None
-
-
-def _is_form(scope: Scope) -> bool:
-    return any(
-        name == b"content-type" and value[: len(_FORM)].lower() == _FORM for name, value in scope["headers"]
-    )
-
-
-async def _send(reply: Reply, send: Send) -> None:
-    size, kind = len(reply.content), reply.media_type.encode()
-    headers = [(b"content-length", b"%d" % size), (b"content-type", kind)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.content})

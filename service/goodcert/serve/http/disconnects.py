@@ -6,7 +6,7 @@ from typing import Self
 
 from starlette.types import Receive
 
-from goodcert.serve.core.errors import BodyTooSlow, CallerGone, ServeError
+from goodcert.serve.core.errors import BodyBroken, BodyTooSlow, CallerGone, ServeError
 
 PATIENCE_SECONDS = 0.05
 
@@ -60,7 +60,7 @@ class WatchedRequest:
     def __init__(self, disconnects: DisconnectWatcher, receive: Receive, deadline: float) -> None:
         self._disconnects = disconnects
         self._receive = receive
-        self._deadline = deadline
+        self.deadline = deadline
         self._reads, self._seen = True, False
         self._watcher: asyncio.Task[None] | None = None
         self._given_up: ServeError | None = None
@@ -82,13 +82,23 @@ class WatchedRequest:
         if kind is asyncio.CancelledError and not others:
             raise self._given_up from None
 
-    def has_body(self) -> None:
-        """From now on the caller waits: `receive` has nothing to tell but that it hung up."""
+    async def body(self) -> bytes:
+        """The whole body, which may be empty. After it the caller waits: `receive` has nothing to tell but that it
+        hung up. Raises BodyBroken."""
+        pieces: list[bytes] = []
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise BodyBroken
+            pieces.append(message.get("body", b""))
+            more = message.get("more_body", False)
         self._reads = False
+        return b"".join(pieces)
 
     def look(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._reads:
-            if self._deadline <= loop.time():
+            if self.deadline <= loop.time():
                 self._give_up(BodyTooSlow())
         elif not self._seen:
             self._seen = True

@@ -1,56 +1,18 @@
-"""From the body of a request to the images in it."""
+"""From the body of a form to the images in it."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.types import Receive
 
-from goodcert.serve.core.errors import (
-    BodyBroken,
-    EmptyBody,
-    MalformedMultipart,
-    MediaTypeRefused,
-    NoImages,
-    UnknownPart,
-)
+from goodcert.serve.core.errors import MalformedMultipart, NoImages, UnknownPart
 
 if TYPE_CHECKING:  # exists for type checkers only
     from python_multipart.multipart import MultipartCallbacks
 
 FORM = "multipart/form-data"
-RAW = ("image/png", "image/jpeg", "image/webp", "image/bmp", "application/octet-stream")
 PART = "images"
-
-
-def media_type(header: str | None) -> str:
-    """The media type without its parameters. Raises MediaTypeRefused for one that is not taken."""
-    name = (header or "").partition(";")[0].strip().lower()
-    if name != FORM and name not in RAW:
-        raise MediaTypeRefused(name)
-    return name
-
-
-async def read_body(receive: Receive) -> bytes:
-    """The whole body. Raises EmptyBody or BodyBroken; how long it may take is `disconnects`' business."""
-    body = await gather(receive)
-    if not body:
-        raise EmptyBody
-    return body
-
-
-async def gather(receive: Receive) -> bytes:
-    """The whole body, which may be empty. Raises BodyBroken."""
-    pieces: list[bytes] = []
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BodyBroken
-        pieces.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(pieces)
 
 
 def images_of(body: bytes, content_type: str) -> list[bytes]:

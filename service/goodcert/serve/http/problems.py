@@ -12,6 +12,8 @@ from starlette.responses import Response
 from goodcert.serve.core import errors
 
 MEDIA_TYPE = "application/problem+json"
+PROTOCOL = "/v2"
+"""Where the Open Inference Protocol answers, which has a form of its own."""
 
 
 class Problem(NamedTuple):
@@ -111,6 +113,19 @@ def headers_of(error: Exception) -> dict[str, str]:
     return {}
 
 
+def is_protocol(path: str) -> bool:
+    """Whether the Open Inference Protocol answers at this path."""
+    return path == PROTOCOL or path.startswith(f"{PROTOCOL}/")
+
+
+class Refusal(NamedTuple):
+    """How an error looks in the Open Inference Protocol: a sentence, besides its status and headers."""
+
+    status: int
+    sentence: str
+    headers: Mapping[str, str]
+
+
 class Answers:
     """Turns errors into responses and tells `count` the code of each one."""
 
@@ -123,7 +138,17 @@ class Answers:
         self._count(problem.code)
         return body_of(problem)
 
-    def response(self, error: Exception) -> Response:
+    def refusal(self, error: Exception) -> Refusal:
+        """The protocol's form; what it refuses itself has a sentence of its own."""
+        problem = self.body(error)
+        own = str(error) if isinstance(error, errors.ProtocolRefused) else ""
+        return Refusal(problem["status"], own or problem["detail"], headers_of(error))
+
+    def response(self, error: Exception, path: str = "") -> Response:
+        """In the form that is spoken at the path."""
+        if is_protocol(path):
+            status, sentence, headers = self.refusal(error)
+            return Response(orjson.dumps({"error": sentence}), status, headers, "application/json")
         body = self.body(error)
         return Response(orjson.dumps(body), body["status"], headers_of(error), MEDIA_TYPE)
 

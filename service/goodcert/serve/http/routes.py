@@ -1,26 +1,15 @@
 """The paths of the service: handlers translate and delegate."""
 
-import asyncio
-import math
-from functools import partial
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from goodcert.engine.radius import WIDTH
-from goodcert.serve.batching.batcher import BULK_SHARE
-from goodcert.serve.core.errors import NotReady, ServeError, ShuttingDown
-from goodcert.serve.http import schemas
-from goodcert.serve.http.multipart import FORM, PART, RAW, images_of, read_body
-from goodcert.serve.http.params import METHODS, SEARCH
-from goodcert.serve.http.request_context import PRIORITIES, PRIORITY, RequestContext, request_context
-from goodcert.serve.http.request_timeout import HEADER as TIMEOUT
-from goodcert.serve.http.request_timeout import LONGEST_MS
-from goodcert.serve.http.service import Service, service_of
-from goodcert.serve.recording.recorder import Reply
-from goodcert.serve.settings.settings import Settings
+from goodcert.serve.http import certify_endpoint, schemas
+from goodcert.serve.http.multipart import FORM, PART
+from goodcert.serve.http.params import LONGEST_MS, METHODS, PRIORITIES, PRIORITY, RAW, SEARCH, TIMEOUT
+from goodcert.serve.http.service import service_of
 
 router = APIRouter()
 
@@ -144,10 +133,7 @@ async def started() -> Response:
 @router.get("/health/ready", responses=schemas.ok(schemas.StatusBody))
 async def ready(request: Request) -> Response:
     """Whether traffic should come: there is a model, none broke its guarantee, and the process is not ending."""
-    if service_of(request).lifecycle.stopping:
-        raise ShuttingDown
-    if not service_of(request).repository.ready():
-        raise NotReady
+    service_of(request).require_ready()
     return _json({"status": "ready"})
 
 
@@ -158,58 +144,10 @@ async def metrics(request: Request) -> Response:
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def _certify(request: Request, name: str, version: str | None) -> Response:
-    """What can be refused is refused before the body is read; plain requests take `certify_endpoint`."""
-    service = service_of(request)
-    about = request_context(service, request.scope, name, version)
-    with service.disconnects.attend(request.receive, about.deadline) as call:
-        body = await read_body(request.receive)
-        call.has_body()
-        make = partial(_answer, request, service, about, body)
-        reply = await service.recorder.record(make, about.once(body), about.deadline)
+async def _certify(request: Request, model: str, version: str | None) -> Response:
+    """Documents what `certify_endpoint` answers before the framework is asked."""
+    reply = await certify_endpoint.certify(service_of(request), request.scope, request.receive, model, version)
     return Response(reply.content, media_type=reply.media_type)
-
-
-async def _answer(request: Request, service: Service, about: RequestContext, body: bytes) -> Reply:
-    """A certificate for an image, a list of them for a form."""
-    if about.media_type != FORM:
-        return about.seal.one(await _certify_one(service, body, about), body)
-    images = await asyncio.to_thread(images_of, body, request.headers["content-type"])
-    if len(images) > 1:
-        about = about._replace(question=about.question._replace(priority="bulk"))
-    return about.seal.all(await _certify_each(service, images, about), images)
-
-
-async def _certify_one(service: Service, image: bytes, about: RequestContext) -> dict[str, Any]:
-    certificate = await service.certifier.certify(image, about.model, about.question, about.deadline)
-    return schemas.certificate_body(certificate)
-
-
-async def _certify_each(service: Service, images: list[bytes], about: RequestContext) -> list[dict[str, Any]]:
-    """One entry per image, in order; so many at once that the engine stays busy, and a form neither crowds itself
-    out nor holds up another by more than a batch."""
-    entries: list[dict[str, Any]] = [{} for _ in images]
-    waiting = iter(enumerate(images))
-
-    async def work() -> None:
-        for place, image in waiting:
-            try:
-                entries[place] = await _certify_one(service, image, about)
-            except ServeError as error:
-                entries[place] = {"error": service.answers.body(error)}
-
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(min(len(images), _at_once(service.settings, about))):
-            workers.create_task(work())
-    return entries
-
-
-def _at_once(settings: Settings, about: RequestContext) -> int:
-    """One batch runs, and the next one waits."""
-    ball_bytes = 3 * 4 * math.prod(about.model.engine.input_shape)  # a ball is three float32 arrays
-    batches = 2 * max(1, settings.max_batch // BULK_SHARE)
-    most = min(batches, settings.max_queue_items, settings.max_queue_bytes // ball_bytes)
-    return max(1, most // (WIDTH if about.question.search else 1))
 
 
 def _json(body: dict[str, Any]) -> Response:

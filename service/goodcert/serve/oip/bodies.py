@@ -1,29 +1,16 @@
-"""Bodies as HTTP carries them: read in time, inflated within a limit, deflated for those who ask."""
+"""Bodies as HTTP carries them: inflated within a limit, deflated for those who ask."""
 
-import asyncio
 import zlib
 from contextlib import suppress
 from functools import partial
 
-from starlette.types import Receive
-
 from goodcert.serve.batching import threads
 from goodcert.serve.batching.threads import INLINE_BYTES
-from goodcert.serve.core.errors import BodyBroken, BodyTooLarge, BodyTooSlow, EncodingRefused
-from goodcert.serve.http.multipart import gather
+from goodcert.serve.core.errors import BodyBroken, BodyTooLarge, EncodingRefused
 
 # zlib's windows: 15 for the zlib form, which HTTP calls deflate, and 16 more for gzip.
 _WINDOWS = {"gzip": 31, "deflate": 15}
 _FAST = 1
-
-
-async def read(receive: Receive, deadline: float) -> bytes:
-    """The whole body; `deadline` is a time of the event loop's clock. Raises BodyTooSlow or BodyBroken."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await gather(receive)
-    except TimeoutError as error:
-        raise BodyTooSlow from error
 
 
 async def inflate(body: bytes, encoding: str, most_bytes: int, deadline: float) -> bytes:

@@ -1,35 +1,29 @@
-"""The protocol over gRPC: every call becomes a request to the application itself.
+"""The protocol over gRPC: the same dataplane as over HTTP, behind the same admission.
 
-So keys, limits, metrics and logs have one door, and both forms of the protocol one meaning. A key is looked at
-before the message is read, too, so that strangers cannot upload.
+A key is looked at before the message is read, too, so that strangers cannot upload.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, NoReturn
-from urllib.parse import unquote
+from typing import Any
 
 import grpc
-import orjson
 from google.protobuf.message import DecodeError
-from starlette.types import ASGIApp, Message
 
-from goodcert.serve.admission.in_flight import BytesInFlight
+from goodcert.serve.admission.admission import Admission
 from goodcert.serve.batching import threads
-from goodcert.serve.core.errors import BadInference, BodyBroken, BodyTooSlow, ProtocolRefused, ServeError
+from goodcert.serve.core.errors import BadInference, BodyBroken, BodyTooSlow, ServeError
 from goodcert.serve.core.lifecycle import Lifecycle
-from goodcert.serve.http.problems import Answers, headers_of
+from goodcert.serve.http.problems import Answers, problem_of
+from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.grpc_messages import SERVICE, calls
-from goodcert.serve.oip.grpc_translation import ASKS, TELLS, Ask, Told
-from goodcert.serve.oip.infer_request import HEADER_LENGTH
+from goodcert.serve.oip.grpc_translation import CALLS
 from goodcert.serve.settings.settings import Settings, SettingsError
 
 log = logging.getLogger("goodcert.serve")
-
-Admit = Callable[[Mapping[str, str]], None]
 
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -48,33 +42,17 @@ _CODES = {
 _OPEN = frozenset({"ServerLive", "ServerReady"})
 # An answer like any other, though HTTP has a status for it.
 _NOT_READY = 503
-_FRAMING = frozenset(
-    {"content-length", "content-encoding", "accept-encoding", "transfer-encoding", "content-type"}
-)
-
-
-class GrpcRefusal(Exception):
-    """A call that gets no answer, by its HTTP status."""
-
-    def __init__(self, status: int, sentence: str, retry_after: str | None = None) -> None:
-        super().__init__(sentence)
-        self.code = _CODES.get(status, grpc.StatusCode.UNKNOWN)
-        self.sentence = sentence
-        self.trailers = (("retry-after", retry_after),) if retry_after else ()
+# How a body is framed is gRPC's business, and nothing that a caller says.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 
 
 class GrpcServer:
-    """Answers gRPC calls by asking `app`. admit: raises KeyRefused for the headers of a stranger. ask_seconds: how
-    long a message may take to come and to be understood."""
+    """Answers gRPC calls by the dataplane."""
 
-    def __init__(
-        self, app: ASGIApp, admit: Admit, in_flight: BytesInFlight, answers: Answers, ask_seconds: float
-    ) -> None:
-        self._app = app
-        self._admit = admit
-        self._in_flight = in_flight
+    def __init__(self, dataplane: Dataplane, admission: Admission, answers: Answers) -> None:
+        self._dataplane = dataplane
+        self._admission = admission
         self._answers = answers
-        self._ask_seconds = ask_seconds
 
     def handler(self) -> Any:
         """For a gRPC server. The calls take a stream, of one message, because it may be left unread."""
@@ -89,38 +67,48 @@ class GrpcServer:
         )
 
     async def _serve(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
-        try:
-            return await self._answer(name, messages, context)
-        except GrpcRefusal as refused:
-            await context.abort(refused.code, refused.sentence, refused.trailers)
-        except ServeError as error:
-            told = self._refused(error)
-            await context.abort(told.code, told.sentence, told.trailers)
-
-    def _refused(self, error: ServeError) -> GrpcRefusal:
-        problem = self._answers.body(error)
-        own = str(error) if isinstance(error, ProtocolRefused) else ""
-        return GrpcRefusal(problem["status"], own or problem["detail"], headers_of(error).get("Retry-After"))
-
-    async def _answer(self, name: str, messages: AsyncIterator[bytes], context: Any) -> Any:
+        """A message is under way from when all of it is there, which is when gRPC shows it, to its answer."""
         headers = _headers(context.invocation_metadata())
-        if name not in _OPEN:
-            self._admit(headers)
-        ask = await self._ask(name, messages)
-        told = await _asked(self._app, _scope(ask, headers, context.peer()), ask.body)
-        if told.status == _NOT_READY and name.endswith("Ready"):
-            return calls()[name][1](ready=False)
-        if told.status != 200:
-            _refuse(told)
-        return TELLS[name](told)
+        deadline = self._dataplane.service.request_deadline()
+        try:
+            if name not in _OPEN and self._admission.keyring.asks:
+                self._admission.holder(headers)
+            data = await _read(messages, deadline)
+            with self._admission.in_flight.holding(len(data)):
+                ask = await threads.run_if_large(partial(_parsed, name, data), len(data), deadline)
+                del data  # what is asked has the bytes of the images itself
+                return await self._answer(name, ask, headers)
+        except ServeError as error:
+            await self._abort(error, context)
 
-    async def _ask(self, name: str, messages: AsyncIterator[bytes]) -> Ask:
-        """What the first message asks. It is under way from when all of it is there, which is when gRPC shows it,
-        until its translation is."""
-        deadline = asyncio.get_running_loop().time() + self._ask_seconds
-        data = await _read(messages, deadline)
-        with self._in_flight.holding(len(data)):
-            return await threads.run_if_large(lambda: ASKS[name](_parsed(name, data)), len(data), deadline)
+    async def _answer(self, name: str, ask: Any, headers: list[tuple[bytes, bytes]]) -> Any:
+        """Raises ServeError."""
+        call, response = CALLS[name], calls()[name][1]
+        with self._admission.visit(call.method, call.path(ask), headers) as visit:
+            try:
+                visit.admit()
+                answer = response(**await call.answer(self._dataplane, ask))
+            except asyncio.CancelledError:
+                visit.status = self._answers.refusal(visit.cut_off()).status
+                raise
+            except ServeError as error:
+                visit.status = problem_of(error).status
+                if visit.status == _NOT_READY and name.endswith("Ready"):
+                    self._answers.refusal(error)
+                    return response(ready=False)
+                raise
+            except Exception as error:
+                visit.status = problem_of(error).status
+                visit.fail(error)
+                raise ServeError from error
+            visit.status = 200
+            return answer
+
+    async def _abort(self, error: ServeError, context: Any) -> None:
+        status, sentence, headers = self._answers.refusal(error)
+        retry_after = headers.get("Retry-After")
+        trailers = (("retry-after", retry_after),) if retry_after else ()
+        await context.abort(_CODES.get(status, grpc.StatusCode.UNKNOWN), sentence, trailers)
 
 
 @asynccontextmanager
@@ -173,67 +161,14 @@ async def _read(messages: AsyncIterator[bytes], deadline: float) -> bytes:
 
 
 def _parsed(name: str, data: bytes) -> Any:
+    """What a message asks. Raises BadInference."""
     try:
-        return calls()[name][0].FromString(data)
+        return CALLS[name].read(calls()[name][0].FromString(data))
     except DecodeError as error:
         raise BadInference("the message is not one of the protocol") from error
 
 
-def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
-    """The metadata that an HTTP request would have as headers; nothing of it may say how the body is framed."""
-    return {
-        name: value
-        for name, value in metadata
-        if isinstance(value, str) and name not in _FRAMING and not name.startswith("inference-header")
-    }
-
-
-def _scope(ask: Ask, headers: Mapping[str, str], peer: str) -> dict[str, Any]:
-    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    raw.append((b"content-length", str(len(ask.body)).encode()))
-    if ask.header_length is not None:
-        raw.append((HEADER_LENGTH.encode(), str(ask.header_length).encode()))
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "2",
-        "method": ask.method,
-        "scheme": "http",
-        "path": ask.path,
-        "raw_path": ask.path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": raw,
-        "client": _client(peer),
-        "server": None,
-        "state": {},
-    }
-
-
-def _client(peer: str) -> tuple[str, int] | None:
-    """The address in `ipv4:127.0.0.1:4711` or `ipv6:%5B::1%5D:4711`."""
-    kind, _, address = unquote(peer).partition(":")
-    host, _, port = address.rpartition(":")
-    return (host.strip("[]"), int(port)) if kind in ("ipv4", "ipv6") and port.isdigit() else None
-
-
-async def _asked(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Told:
-    """What the application answers. A caller who goes away cancels this."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        return waiting.pop() if waiting else await asyncio.get_running_loop().create_future()
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await app(scope, receive, send)
-    content = b"".join(message.get("body", b"") for message in sent[1:])
-    return Told(sent[0]["status"], dict(sent[0]["headers"]), content)
-
-
-def _refuse(told: Told) -> NoReturn:
-    retry_after = told.headers.get(b"retry-after")
-    sentence = orjson.loads(told.body)["error"]
-    raise GrpcRefusal(told.status, sentence, retry_after.decode() if retry_after else None)
+def _headers(metadata: Iterable[tuple[str, str | bytes]]) -> list[tuple[bytes, bytes]]:
+    """The metadata that an HTTP request would have as headers."""
+    texts = ((name, value) for name, value in metadata if isinstance(value, str) and name not in _FRAMING)
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in texts]

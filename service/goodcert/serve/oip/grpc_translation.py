@@ -1,84 +1,128 @@
-"""gRPC messages as HTTP requests of the protocol, and the answers to these as messages."""
+"""gRPC messages as the values of the dataplane, and these as messages.
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+Every call has the method and path that it has over HTTP, by which logs, traces, counts and the scopes of keys know
+it.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
-from google.protobuf.json_format import ParseDict
 
+from goodcert.serve.batching import threads
 from goodcert.serve.core.errors import BadInference, UnknownModel
-from goodcert.serve.oip import tensors
-from goodcert.serve.oip.error_format import ROOT
+from goodcert.serve.http.problems import PROTOCOL
+from goodcert.serve.oip import infer_request, tensors
+from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.grpc_messages import message
-from goodcert.serve.oip.infer_request import HEADER_LENGTH
+from goodcert.serve.oip.infer_request import Expected, InferRequest, NamedOutput
+from goodcert.serve.oip.infer_response import InferAnswer, packed
 
 _PART = 2**12
 
 
-class Ask(NamedTuple):
-    """An HTTP request; header_length: how much of the body is JSON, where that is not all."""
+class GrpcTensor(NamedTuple):
+    """A tensor of a ModelInferRequest; blob: its bytes, wherever the message has them."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Mapping[str, Any]
+    blob: bytes
+
+
+class GrpcInfer(NamedTuple):
+    """What a ModelInferRequest asks, without the message, whose memory is then given back."""
+
+    name: str
+    version: str
+    id: str
+    inputs: list[GrpcTensor]
+    parameters: Mapping[str, Any]
+    outputs: list[NamedOutput]
+
+
+class GrpcCall(NamedTuple):
+    """method, path: of the same call over HTTP, by what is asked; raises UnknownModel. answer: the fields of the
+    message that answers it; raises ServeError. read: what is asked, of its message; raises BadInference."""
 
     method: str
-    path: str
-    body: bytes = b""
-    header_length: int | None = None
+    path: Callable[[Any], str]
+    answer: Callable[[Dataplane, Any], Awaitable[Mapping[str, Any]]]
+    read: Callable[[Any], Any] = lambda message: message
 
 
-class Told(NamedTuple):
-    """An HTTP response, names of headers in lower case."""
-
-    status: int
-    headers: Mapping[bytes, bytes]
-    body: bytes
+async def _live(_: Dataplane, __: Any) -> Mapping[str, Any]:
+    return {"live": True}
 
 
-def _of_model(request: Any, verb: str = "") -> Ask:
-    return Ask("GET", _path(request.name, request.version) + verb)
+async def _ready(dataplane: Dataplane, _: Any) -> Mapping[str, Any]:
+    dataplane.require_ready()
+    return {"ready": True}
 
 
-def _path(name: str, version: str) -> str:
-    """Raises UnknownModel for names that would lead to other paths."""
-    if not name or "/" in name + version or name == "stats":
-        raise UnknownModel(name)
-    return f"{ROOT}/models/{name}" + (f"/versions/{version}" if version else "")
+async def _server(dataplane: Dataplane, _: Any) -> Mapping[str, Any]:
+    return dataplane.server()
 
 
-def _index(request: Any) -> Ask:
-    return Ask("POST", f"{ROOT}/repository/index", orjson.dumps({"ready": request.ready}))
+async def _model_ready(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
+    dataplane.model(request.name, request.version or None).require_sound()
+    return {"ready": True}
 
 
-def _change(request: Any, verb: str) -> Ask:
-    if not request.model_name or "/" in request.model_name:
-        raise UnknownModel(request.model_name)
-    parameters = {name: _chosen(value) for name, value in request.parameters.items()}
-    body = {name: value if isinstance(value, bool) else str(value) for name, value in parameters.items()}
-    path = f"{ROOT}/repository/models/{request.model_name}/{verb}"
-    return Ask("POST", path, orjson.dumps({"parameters": body}))
+async def _model(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
+    return dataplane.describe(dataplane.model(request.name, request.version or None))
 
 
-def _infer(request: Any) -> Ask:
-    """Every tensor becomes binary data, and so do all outputs."""
-    blobs = _blobs(request)
-    head = orjson.dumps(
-        {
-            "id": request.id,
-            "parameters": _parameters(request.parameters) | {"binary_data_output": True},
-            "inputs": [_input(tensor, blob) for tensor, blob in zip(request.inputs, blobs, strict=True)],
-            "outputs": [_output(output) for output in request.outputs],
-        }
-    )
-    path = _path(request.model_name, request.model_version)
-    return Ask("POST", f"{path}/infer", b"".join((head, *blobs)), len(head))
+async def _index(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
+    return {"models": dataplane.index(request.ready)}
 
 
-def _blobs(request: Any) -> list[bytes]:
-    """The bytes of every input tensor. Raises BadInference."""
+async def _load(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
+    await dataplane.load(request.model_name, _parameters(request.parameters))
+    return {}
+
+
+async def _unload(dataplane: Dataplane, request: Any) -> Mapping[str, Any]:
+    await dataplane.unload(request.model_name, _parameters(request.parameters))
+    return {}
+
+
+async def _infer(dataplane: Dataplane, ask: GrpcInfer) -> Mapping[str, Any]:
+    deadline, size_bytes = dataplane.service.request_deadline(), sum(len(tensor.blob) for tensor in ask.inputs)
+
+    @asynccontextmanager
+    async def read(expected: Expected) -> AsyncIterator[InferRequest]:
+        yield await threads.run_if_large(partial(_asked, ask, expected), size_bytes, deadline)
+
+    return _told(await dataplane.infer(dataplane.model(ask.name, ask.version or None), read))
+
+
+def _asked(ask: GrpcInfer, expected: Expected) -> InferRequest:
+    """Raises ProtocolRefused or QueryRefused."""
+    if [tensor.name for tensor in ask.inputs] != [infer_request.INPUT]:
+        raise BadInference(infer_request.ONE_INPUT)
+    (tensor,) = ask.inputs
+    declared = infer_request.declared(tensor.datatype, tensor.shape, tensor.parameters, expected)
+    images = infer_request.of_bytes(*declared, memoryview(tensor.blob))
+    return infer_request.infer_request(ask.id, ask.parameters, images, ask.outputs, expected)
+
+
+def _read_infer(request: Any) -> GrpcInfer:
     raw = list(request.raw_input_contents)
     typed = [tensor for tensor in request.inputs if tensor.HasField("contents")]
     if raw and (typed or len(raw) != len(request.inputs)):
         raise BadInference("raw_input_contents: expected one for each input, and no contents beside them")
-    return raw or [_typed(tensor) for tensor in request.inputs]
+    blobs = raw or [_typed(tensor) for tensor in request.inputs]
+    inputs = [
+        GrpcTensor(tensor.name, tensor.datatype, list(tensor.shape), _parameters(tensor.parameters), blob)
+        for tensor, blob in zip(request.inputs, blobs, strict=True)
+    ]
+    outputs: list[NamedOutput] = [(output.name, _parameters(output.parameters)) for output in request.outputs]
+    name, version, parameters = request.model_name, request.model_version, _parameters(request.parameters)
+    return GrpcInfer(name, version, request.id, inputs, parameters, outputs)
 
 
 def _typed(tensor: Any) -> bytes:
@@ -102,72 +146,57 @@ def _parts(numbers: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (numbers[start : start + _PART] for start in range(0, len(numbers), _PART))
 
 
-def _input(tensor: Any, blob: bytes) -> dict[str, Any]:
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of parameters, None where one has none. Those that say what is binary mean nothing: all is."""
+    fields = {name: value.WhichOneof("parameter_choice") for name, value in given.items()}
     return {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": list(tensor.shape),
-        "parameters": _parameters(tensor.parameters) | {"binary_data_size": len(blob)},
+        name: getattr(given[name], field) if field else None
+        for name, field in fields.items()
+        if not name.startswith("binary_data")
     }
 
 
-def _output(output: Any) -> dict[str, Any]:
-    return {"name": output.name, "parameters": _parameters(output.parameters) | {"binary_data": True}}
+def _told(answer: InferAnswer) -> Mapping[str, Any]:
+    """Every output as binary data."""
+    columns = [answer.column(output.name) for output in answer.outputs]
+    return {
+        "id": answer.id,
+        "model_name": answer.model.name,
+        "model_version": answer.model.version,
+        "parameters": {name: _parameter(value) for name, value in answer.parameters.items()},
+        "outputs": [described for described, _ in columns],
+        "raw_output_contents": [packed(described["datatype"], values) for described, values in columns],
+    }
 
 
-def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _chosen(value) for name, value in given.items()}
-
-
-def _chosen(parameter: Any) -> Any:
-    """The value of a parameter; None where it has none."""
-    field = parameter.WhichOneof("parameter_choice")
-    return getattr(parameter, field) if field else None
-
-
-def _described(name: str) -> Callable[[Told], Any]:
-    return lambda told: ParseDict(orjson.loads(told.body), message(name)(), ignore_unknown_fields=True)
-
-
-def _listed(told: Told) -> Any:
-    return message("RepositoryIndexResponse")(models=orjson.loads(told.body))
-
-
-def _inferred(told: Told) -> Any:
-    length = int(told.headers[HEADER_LENGTH.encode()])
-    head, rest = orjson.loads(told.body[:length]), told.body[length:]
-    sizes = [output.pop("parameters")["binary_data_size"] for output in head["outputs"]]
-    parameters = {name: _parameter(value) for name, value in head.pop("parameters").items()}
-    return message("ModelInferResponse")(**head, parameters=parameters, raw_output_contents=_pieces(rest, sizes))
-
-
-def _parameter(value: str | float) -> Any:
+def _parameter(value: Any) -> Any:
     field = "string_param" if isinstance(value, str) else "double_param"
     return message("InferParameter")(**{field: value})
 
 
-def _pieces(data: bytes, sizes: Iterable[int]) -> list[bytes]:
-    pieces, start = [], 0
-    for size in sizes:
-        pieces.append(data[start : start + size])
-        start += size
-    return pieces
+def _of_model(request: Any, verb: str = "") -> str:
+    return _path(request.name, request.version) + verb
 
 
-ASKS: dict[str, Callable[[Any], Ask]] = {
-    "ServerLive": lambda _: Ask("GET", f"{ROOT}/health/live"),
-    "ServerReady": lambda _: Ask("GET", f"{ROOT}/health/ready"),
-    "ServerMetadata": lambda _: Ask("GET", ROOT),
-    "ModelReady": lambda request: _of_model(request, "/ready"),
-    "ModelMetadata": _of_model,
-    "ModelInfer": _infer,
-    "RepositoryIndex": _index,
-    "RepositoryModelLoad": lambda request: _change(request, "load"),
-    "RepositoryModelUnload": lambda request: _change(request, "unload"),
+def _path(name: str, version: str = "") -> str:
+    """Raises UnknownModel for names that would lead to other paths."""
+    if not name or "/" in name + version:
+        raise UnknownModel(name)
+    return f"{PROTOCOL}/models/{name}" + (f"/versions/{version}" if version else "")
+
+
+def _change(request: Any, verb: str) -> str:
+    return f"{PROTOCOL}/repository{_path(request.model_name).removeprefix(PROTOCOL)}/{verb}"
+
+
+CALLS: Mapping[str, GrpcCall] = {
+    "ServerLive": GrpcCall("GET", lambda _: f"{PROTOCOL}/health/live", _live),
+    "ServerReady": GrpcCall("GET", lambda _: f"{PROTOCOL}/health/ready", _ready),
+    "ServerMetadata": GrpcCall("GET", lambda _: PROTOCOL, _server),
+    "ModelReady": GrpcCall("GET", partial(_of_model, verb="/ready"), _model_ready),
+    "ModelMetadata": GrpcCall("GET", _of_model, _model),
+    "ModelInfer": GrpcCall("POST", partial(_of_model, verb="/infer"), _infer, _read_infer),
+    "RepositoryIndex": GrpcCall("POST", lambda _: f"{PROTOCOL}/repository/index", _index),
+    "RepositoryModelLoad": GrpcCall("POST", partial(_change, verb="load"), _load),
+    "RepositoryModelUnload": GrpcCall("POST", partial(_change, verb="unload"), _unload),
 }
-"""By call: what to ask. Raises BadInference or UnknownModel."""
-
-TELLS: dict[str, Callable[[Told], Any]] = {
-    name: _described(f"{name}Response") for name in ASKS if name not in ("ModelInfer", "RepositoryIndex")
-} | {"ModelInfer": _inferred, "RepositoryIndex": _listed}
-"""By call: the message of an answer with status 200."""

@@ -104,11 +104,8 @@ async def _record(service: Service, rows: Sequence[ImageRow], images: Images, de
     if not service.recorder.records:
         return
     bodies = [certificate_body(row.certificate) for row in rows if row.certificate is not None]
-
-    async def made() -> Reply:
-        return Reply(b"", "", bodies, images if isinstance(images, list) else ())
-
-    await service.recorder.record(made, None, deadline)
+    reply = Reply(b"", "", bodies, images if isinstance(images, list) else ())
+    await service.recorder.record(reply, deadline)
 
 
 def _at_once(settings: Settings, model: ServedModel) -> int:

@@ -1,4 +1,4 @@
-"""From the body of an infer request to what is asked: JSON, the binary extension, or one raw image."""
+"""What an infer request asks, and how it is read from a body: JSON, the binary extension, or one raw image."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -18,11 +18,15 @@ from goodcert.serve.oip.infer_response import COLUMNS, Requested
 
 HEADER_LENGTH = "inference-header-content-length"
 INPUT = "images"
+ONE_INPUT = f"inputs: expected one input, named {INPUT}"
 DATATYPES = (*tensors.NUMERIC, "BYTES")
 _METHODS: tuple[str, ...] = get_args(Method)
 
 _ALL = {binary: tuple(Requested(name, binary) for name in COLUMNS) for binary in (False, True)}
 
+Parameters = Mapping[str, Any]
+NamedOutput = tuple[object, Parameters]
+"""The name of an output that is asked for, and its parameters."""
 Pixels = NDArray[np.float32] | NDArray[np.uint8]
 Images = list[bytes] | Pixels
 
@@ -56,27 +60,28 @@ def parse(body: bytes, header_length: str | None, query: str, expected: Expected
     if not body:
         raise BadInference("the body is empty")
     if header_length == "0":
-        return _request({}, _parameters_of_query(query) if query else {}, [body], expected)
+        return infer_request("", _parameters_of_query(query) if query else {}, [body], (), expected)
     if query:
         raise BadInference("got a query; parameters belong into the JSON object, except for a raw body")
     message, binary = _split(body, header_length)
     json_fields.require_known(message, ("id", "parameters", "inputs", "outputs"), "the request")
     parameters = json_fields.mapping(message.get("parameters"), "parameters")
-    return _request(message, parameters, _images(message.get("inputs"), binary, expected), expected)
+    images = _images(message.get("inputs"), binary, expected)
+    request_id = json_fields.text(message.get("id"), "id")
+    return infer_request(request_id, parameters, images, _outputs(message.get("outputs")), expected)
 
 
-def _request(
-    message: Mapping[str, Any], parameters: Mapping[str, Any], images: Images, expected: Expected
+def infer_request(
+    request_id: str, parameters: Parameters, images: Images, outputs: Sequence[NamedOutput], expected: Expected
 ) -> InferRequest:
+    """outputs: those that are asked for, or all where there are none. Raises ProtocolRefused or QueryRefused."""
     json_fields.require_known(
         parameters, ("epsilon", "method", "priority", "timeout", "binary_data_output"), "parameters"
     )
     radius = _radius(parameters.get("epsilon", expected.epsilon))
     question = Question(radius, _method(parameters), priority=_priority(parameters, images))
-    outputs = _outputs(message.get("outputs"), json_fields.flag(parameters, "binary_data_output", False))
-    return InferRequest(
-        json_fields.text(message.get("id"), "id"), images, question, _whole(parameters, "timeout") / 1000, outputs
-    )
+    wanted = _wanted(outputs, json_fields.flag(parameters, "binary_data_output", False))
+    return InferRequest(request_id, images, question, _whole(parameters, "timeout") / 1000, wanted)
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], memoryview]:
@@ -101,14 +106,10 @@ def _split(body: bytes, header_length: str | None) -> tuple[Mapping[str, Any], m
 def _images(inputs: object, binary: memoryview, expected: Expected) -> Images:
     (tensor,) = json_fields.array(inputs, "inputs") if isinstance(inputs, list) and len(inputs) == 1 else (None,)
     if tensor is None or tensor.get("name") != INPUT:
-        raise BadInference(f"inputs: expected one input, named {INPUT}")
+        raise BadInference(ONE_INPUT)
     json_fields.require_known(tensor, ("name", "shape", "datatype", "parameters", "data"), INPUT)
     parameters = json_fields.mapping(tensor.get("parameters"), f"{INPUT}: parameters")
-    json_fields.require_known(parameters, ("binary_data_size",), f"{INPUT}: parameters")
-    datatype = tensor.get("datatype")
-    if datatype not in DATATYPES:
-        raise BadInference(f"{INPUT}: expected the datatype {', '.join(DATATYPES)}")
-    shape = _shape(tensor.get("shape"), datatype, expected)
+    datatype, shape = declared(tensor.get("datatype"), tensor.get("shape"), parameters, expected)
     size = parameters.get("binary_data_size")
     if size is None:
         return _of_json(tensor, datatype, shape, binary)
@@ -116,9 +117,26 @@ def _images(inputs: object, binary: memoryview, expected: Expected) -> Images:
         raise BadInference(
             f"{INPUT}: expected binary_data_size {len(binary)}, all that follows the JSON, and no data"
         )
-    if datatype == "BYTES":
-        return tensors.elements(binary, shape[0])
-    return _in_range(tensors.numbers(binary, datatype, shape))
+    return of_bytes(datatype, shape, binary)
+
+
+def declared(
+    datatype: object, shape: object, parameters: Parameters, expected: Expected
+) -> tuple[str, tuple[int, ...]]:
+    """The datatype and shape of the input. Raises NotSupported or BadInference."""
+    json_fields.require_known(parameters, ("binary_data_size",), f"{INPUT}: parameters")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise BadInference(f"{INPUT}: expected the datatype {', '.join(DATATYPES)}")
+    return datatype, _shape(shape, datatype, expected)
+
+
+def of_bytes(datatype: str, shape: tuple[int, ...], raw: memoryview) -> Images:
+    """The images in binary data. Raises BadInference."""
+    return (
+        tensors.elements(raw, shape[0])
+        if datatype == "BYTES"
+        else _in_range(tensors.numbers(raw, datatype, shape))
+    )
 
 
 def _of_json(tensor: Mapping[str, Any], datatype: str, shape: Sequence[int], binary: memoryview) -> Images:
@@ -186,22 +204,27 @@ def _whole(parameters: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def _outputs(given: object, binary: bool) -> tuple[Requested, ...]:
+def _outputs(given: object) -> list[NamedOutput]:
+    """As JSON names them; null is none."""
+    outputs = [] if given is None else json_fields.array(given, "outputs")
+    for output in outputs:
+        json_fields.require_known(output, ("name", "parameters"), "outputs")
+    return [(o.get("name"), json_fields.mapping(o.get("parameters"), "outputs: parameters")) for o in outputs]
+
+
+def _wanted(outputs: Sequence[NamedOutput], binary: bool) -> tuple[Requested, ...]:
     """Those that are asked for, or all."""
-    if given is None or given == []:
+    if not outputs:
         return _ALL[binary]
-    outputs = tuple(_output(output, binary) for output in json_fields.array(given, "outputs"))
-    if len({output.name for output in outputs}) < len(outputs):
+    wanted = tuple(_requested(*output, binary) for output in outputs)
+    if len({output.name for output in wanted}) < len(wanted):
         raise BadInference("outputs: expected every output once")
-    return outputs
+    return wanted
 
 
-def _output(given: Mapping[str, Any], binary: bool) -> Requested:
-    json_fields.require_known(given, ("name", "parameters"), "outputs")
-    name = given.get("name")
+def _requested(name: object, parameters: Parameters, binary: bool) -> Requested:
     if not isinstance(name, str) or name not in COLUMNS:
         raise BadInference(f"outputs: expected the names {', '.join(COLUMNS)}")
-    parameters = json_fields.mapping(given.get("parameters"), f"{name}: parameters")
     json_fields.require_known(parameters, ("binary_data",), f"{name}: parameters")
     return Requested(name, json_fields.flag(parameters, "binary_data", binary))
 

@@ -1,15 +1,17 @@
-"""From answers to the body of an infer response, in JSON or with the binary extension."""
+"""What an infer request is answered, and its body, in JSON or with the binary extension."""
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 
+from goodcert.engine import Method
 from goodcert.serve.certifier.certifier import Certificate, Question
 from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.images.preprocess import Scope
 from goodcert.serve.oip import tensors
+from goodcert.serve.oip.schemas import AnswerParameters, BinaryOutput, InferResponse, Output, TensorMetadata
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.repository.repository import ServedModel
 
@@ -28,6 +30,35 @@ class ImageRow(NamedTuple):
     verdict: Verdict
     scope: Scope
     certificate: Certificate | None = None
+
+
+class InferAnswer(NamedTuple):
+    """What an infer request is answered. id: of the request, "" where it has none. rows: one an image."""
+
+    id: str
+    model: ServedModel
+    question: Question
+    outputs: tuple[Requested, ...]
+    rows: Sequence[ImageRow]
+
+    @property
+    def parameters(self) -> AnswerParameters:
+        """What the bounds are about, for all images: the scope is the weaker where images differ."""
+        methods = {row.answer.method for row in self.rows}
+        scopes = {row.scope for row in self.rows}
+        return {
+            "epsilon": self.question.radius.told,
+            "norm": "linf",
+            "method": cast(Method, methods.pop()) if len(methods) == 1 else self.question.method,
+            "scope": scopes.pop() if len(scopes) == 1 else "model_input",
+            "threshold": self.model.metadata.threshold,
+        }
+
+    def column(self, name: str) -> tuple[TensorMetadata, list[Any]]:
+        """An output, of shape [N], and its values."""
+        datatype, value = COLUMNS[name]
+        values = [value(row, self.model.metadata.labels) for row in self.rows]
+        return {"name": name, "datatype": datatype, "shape": [len(values)]}, values
 
 
 class Column(NamedTuple):
@@ -55,49 +86,32 @@ class Encoded(NamedTuple):
     header_length: int | None
 
 
-def encode(
-    request_id: str, outputs: Sequence[Requested], question: Question, model: ServedModel, rows: Sequence[ImageRow]
-) -> Encoded:
-    """The response with `outputs`, each of shape [N]."""
+def encode(answer: InferAnswer) -> Encoded:
+    """The answer with the outputs that were asked for, in JSON or behind it."""
     blobs: list[bytes] = []
-    message: dict[str, Any] = {"id": request_id} if request_id else {}
-    message |= {
-        "model_name": model.name,
-        "model_version": model.version,
-        "parameters": _parameters(question, model, rows),
-        "outputs": [_output(output, model.metadata.labels, rows, blobs) for output in outputs],
+    message: InferResponse = {
+        "model_name": answer.model.name,
+        "model_version": answer.model.version,
+        "parameters": answer.parameters,
+        "outputs": [_output(answer, output, blobs) for output in answer.outputs],
     }
+    if answer.id:
+        message = {"id": answer.id, **message}
     head = orjson.dumps(message)
     return Encoded(b"".join((head, *blobs)), len(head)) if blobs else Encoded(head, None)
 
 
-def _parameters(question: Question, model: ServedModel, rows: Sequence[ImageRow]) -> dict[str, Any]:
-    """What the bounds are about, for all images: the scope is the weaker where images differ."""
-    methods = {row.answer.method for row in rows}
-    scopes = {row.scope for row in rows}
-    return {
-        "epsilon": question.radius.told,
-        "norm": "linf",
-        "method": methods.pop() if len(methods) == 1 else question.method,
-        "scope": scopes.pop() if len(scopes) == 1 else "model_input",
-        "threshold": model.metadata.threshold,
-    }
-
-
-def _output(
-    output: Requested, labels: Sequence[str], rows: Sequence[ImageRow], blobs: list[bytes]
-) -> dict[str, Any]:
+def _output(answer: InferAnswer, output: Requested, blobs: list[bytes]) -> Output | BinaryOutput:
     """The output as JSON; binary data goes to `blobs`."""
-    datatype, value = COLUMNS[output.name]
-    values = [value(row, labels) for row in rows]
-    described = {"name": output.name, "datatype": datatype, "shape": [len(rows)]}
+    described, values = answer.column(output.name)
     if not output.binary:
-        return described | {"data": values}
-    blobs.append(_binary(datatype, values))
-    return described | {"parameters": {"binary_data_size": len(blobs[-1])}}
+        return {**described, "data": values}
+    blobs.append(packed(described["datatype"], values))
+    return {**described, "parameters": {"binary_data_size": len(blobs[-1])}}
 
 
-def _binary(datatype: str, values: Sequence[Any]) -> bytes:
+def packed(datatype: str, values: Sequence[Any]) -> bytes:
+    """The values of an output as binary data."""
     if datatype == "BYTES":
         return tensors.pack(value.encode() for value in values)
     return struct.pack(f"<{len(values)}{_CODES[datatype]}", *values)

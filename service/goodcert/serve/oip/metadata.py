@@ -1,10 +1,9 @@
 """What the protocol tells about the server and its models."""
 
-from typing import Any
-
 from goodcert.serve.core.version import version
 from goodcert.serve.oip.infer_request import INPUT
 from goodcert.serve.oip.infer_response import COLUMNS
+from goodcert.serve.oip.schemas import IndexEntry, ModelConfig, ModelMetadata, ServerMetadata
 from goodcert.serve.repository.repository import Repository, ServedModel
 
 SERVER = "goodcert"
@@ -12,12 +11,12 @@ PLATFORM = "goodcert_onnx"
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "parameters", "statistics")
 
 
-def server() -> dict[str, Any]:
+def server() -> ServerMetadata:
     """The server metadata."""
     return {"name": SERVER, "version": version(), "extensions": list(EXTENSIONS)}
 
 
-def model(served: ServedModel, versions: list[ServedModel]) -> dict[str, Any]:
+def model(served: ServedModel, versions: list[ServedModel]) -> ModelMetadata:
     """The model metadata. The input is declared as FP32; UINT8 and BYTES are taken under the same name."""
     shape = [-1, *served.engine.input_shape]
     return {
@@ -31,7 +30,7 @@ def model(served: ServedModel, versions: list[ServedModel]) -> dict[str, Any]:
     }
 
 
-def config(served: ServedModel, max_batch_size: int) -> dict[str, Any]:
+def config(served: ServedModel, max_batch_size: int) -> ModelConfig:
     """The model configuration: the same without the batch, and what the certificate depends on."""
     about = served.metadata
     parameters = {
@@ -56,7 +55,7 @@ def config(served: ServedModel, max_batch_size: int) -> dict[str, Any]:
     }
 
 
-def index(repository: Repository, ready_only: bool) -> list[dict[str, str]]:
+def index(repository: Repository, ready_only: bool) -> list[IndexEntry]:
     """Every version of every model that was found, with why it does not answer where it does not."""
     served = [
         _entry(model.name, model.version, "" if model.sound else "it broke its guarantee")
@@ -66,7 +65,7 @@ def index(repository: Repository, ready_only: bool) -> list[dict[str, str]]:
     return [entry for entry in served + refused if entry["state"] == "READY" or not ready_only]
 
 
-def _entry(name: str, version: str, reason: str) -> dict[str, str]:
+def _entry(name: str, version: str, reason: str) -> IndexEntry:
     return {"name": name, "version": version, "state": "UNAVAILABLE" if reason else "READY", "reason": reason}
 
 

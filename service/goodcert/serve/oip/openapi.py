@@ -2,8 +2,8 @@
 
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
 from goodcert.serve.http.params import METHODS
 from goodcert.serve.http.routes import EPSILON
@@ -133,12 +133,12 @@ _ASK_UNLOAD = {"requestBody": {"content": {"application/json": {"schema": _UNLOA
 
 
 class _Path(NamedTuple):
-    """answer: its model; many: an array of it. ask: parameters and body."""
+    """answer: its type; many: an array of it. ask: parameters and body."""
 
     method: Literal["get", "post"]
     path: str
     summary: str
-    answer: type[BaseModel]
+    answer: type[Any]
     ask: Schema = {}  # noqa: RUF012  never changed
     many: bool = False
 
@@ -168,10 +168,13 @@ def add_to(document: Schema) -> Schema:
     paths: Schema = {}
     for path in _PATHS:
         paths.setdefault(path.path, {})[path.method] = _operation(path)
-    kinds = [(kind, "serialization") for kind in {*(path.answer for path in _PATHS), ProtocolError}]
-    _, schemas = models_json_schema(kinds, ref_template=_REFERENCE)  # type: ignore[arg-type]
+    kinds = {*(path.answer for path in _PATHS), ProtocolError}
+    told: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]]
+    told = [(kind, "serialization", TypeAdapter(kind)) for kind in kinds]
+    _, schemas = TypeAdapter.json_schemas(told, ref_template=_REFERENCE)
+    exact = {name: schema | {"additionalProperties": False} for name, schema in schemas["$defs"].items()}
     known = document.get("components", {})
-    components = known | {"schemas": known.get("schemas", {}) | schemas["$defs"]}
+    components = known | {"schemas": known.get("schemas", {}) | exact}
     return document | {"paths": document["paths"] | paths, "components": components}
 
 

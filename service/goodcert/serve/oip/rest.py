@@ -1,12 +1,9 @@
-"""The paths under /v2: a raw ASGI application in front of the documented one."""
+"""The protocol over HTTP: the paths under /v2, answered in front of the framework."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,19 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from goodcert.serve.batching import threads
-from goodcert.serve.core.errors import NotReady, NotSupported, ProtocolRefused, ServeError, ShuttingDown
-from goodcert.serve.http.problems import headers_of
-from goodcert.serve.http.request_timeout import timeout_seconds
-from goodcert.serve.http.service import Service
-from goodcert.serve.oip import bodies, metadata, model_repository
-from goodcert.serve.oip.error_format import error_body, is_protocol
-from goodcert.serve.oip.infer import infer
+from goodcert.serve.batching.threads import INLINE_BYTES
+from goodcert.serve.core.errors import BadInference, NotSupported
+from goodcert.serve.http.disconnects import WatchedRequest
+from goodcert.serve.http.problems import is_protocol
+from goodcert.serve.oip import bodies, json_fields
+from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.infer_request import HEADER_LENGTH, Expected, InferRequest, parse
-from goodcert.serve.oip.infer_response import Encoded, encode
-from goodcert.serve.oip.statistics import InferenceCounts
+from goodcert.serve.oip.infer_response import InferAnswer, encode
 from goodcert.serve.repository.repository import ServedModel
-
-log = logging.getLogger("goodcert.serve")
 
 _JSON = (b"content-type", b"application/json")
 _BINARY = (b"content-type", b"application/octet-stream")
@@ -40,187 +33,169 @@ _UNSUPPORTED = {
 
 
 class ProtocolReply(NamedTuple):
-    """An answer, its headers but for Content-Length."""
+    """A body, and its headers but for Content-Length."""
 
     body: bytes
-    status: int = 200
     headers: tuple[tuple[bytes, bytes], ...] = (_JSON,)
 
 
 @dataclass(frozen=True)
 class ProtocolCall:
-    """A request whose body is not read yet; `deadline` is a time of the event loop's clock."""
+    """A request whose body is not read yet."""
 
-    service: Service
+    dataplane: Dataplane
     method: str
     headers: Headers
     query: str
     receive: Receive
-    deadline: float
-
-    @asynccontextmanager
-    async def body(self) -> AsyncIterator[bytes]:
-        """The whole body, inflated; while the context lasts, what it has grown by is under way, too.
-
-        Raises BodyRefused, EncodingRefused, BodiesFull or DeadlineExceeded.
-        """
-        body, grown = await self._inflated()
-        with self.service.in_flight.holding(grown):
-            yield body
-
-    async def _inflated(self) -> tuple[bytes, int]:
-        sent = await bodies.read(self.receive, self.deadline)
-        encoding = self.headers.get("content-encoding", "")
-        body = await bodies.inflate(sent, encoding, self.service.settings.max_body_bytes, self.deadline)
-        return body, len(body) - len(sent)
 
     def require(self, method: str) -> None:
         if self.method != method:
             raise HTTPException(405, headers={"Allow": method})
 
+    def attend(self) -> WatchedRequest:
+        service = self.dataplane.service
+        return service.disconnects.attend(self.receive, service.request_deadline())
+
+    @asynccontextmanager
+    async def inflated(self, watched: WatchedRequest) -> AsyncIterator[bytes]:
+        """The whole body, inflated; while the context lasts, what it has grown by is under way, too.
+
+        Raises BodyRefused, EncodingRefused, BodiesFull or DeadlineExceeded.
+        """
+        service, encoding = self.dataplane.service, self.headers.get("content-encoding", "")
+        sent = await watched.body()
+        body = await bodies.inflate(sent, encoding, service.settings.max_body_bytes, watched.deadline)
+        with service.in_flight.holding(len(body) - len(sent)):
+            yield body
+
+    async def fields(self, known: str) -> Mapping[str, Any]:
+        """The body as a JSON object with nothing but what is known; empty where there is no body."""
+        with self.attend() as watched:
+            async with self.inflated(watched) as body:
+                return _fields(body, known)
+
+    async def parameters(self) -> Mapping[str, Any]:
+        """The `parameters` of a JSON body. Raises BadInference."""
+        return json_fields.mapping((await self.fields("parameters")).get("parameters"), "parameters")
+
 
 class OpenInference:
     """ASGI middleware: answers whatever lies under /v2 and hands on the rest."""
 
-    def __init__(self, app: ASGIApp, *, service: Callable[[], Service]) -> None:
+    def __init__(self, app: ASGIApp, dataplane: Callable[[], Dataplane]) -> None:
         self._app = app
-        self._service = service
-        self._statistics = InferenceCounts()
+        self._dataplane = dataplane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_protocol(scope["path"]):
             await self._app(scope, receive, send)
             return
-        reply = await self._reply(scope, receive)
+        query = scope["query_string"].decode("latin-1")
+        call = ProtocolCall(self._dataplane(), scope["method"], Headers(scope=scope), query, receive)
+        reply = await _answer(call, scope["path"].split("/")[2:])
         headers = [*reply.headers, (b"content-length", str(len(reply.body)).encode())]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> ProtocolReply:
-        service = self._service()
-        deadline = asyncio.get_running_loop().time() + service.settings.request_timeout_ms / 1000
-        query = scope["query_string"].decode("latin-1")
-        call = ProtocolCall(service, scope["method"], Headers(scope=scope), query, receive, deadline)
-        try:
-            return await self._answer(call, scope["path"].split("/")[2:])
-        except (ServeError, HTTPException) as error:
-            return _refusal(service, error)
-        except Exception as error:  # whatever it is, the caller must be answered
-            log.exception("a request of the protocol failed")
-            return _refusal(service, error)
 
-    def _answer(self, call: ProtocolCall, parts: list[str]) -> Awaitable[ProtocolReply]:
-        match parts:
-            case ["models", "stats"]:
-                return _told(call, self._statistics.told(call.service.repository.all()))
-            case ["models", name, "versions", version, *rest]:
-                return self._about_model(call, name, version, rest)
-            case ["models", name, *rest]:
-                return self._about_model(call, name, None, rest)
-            case ["repository", *rest]:
-                return _repository(call, rest)
-            case [extension, *_] if extension in _UNSUPPORTED:
-                raise NotSupported(_UNSUPPORTED[extension])
-        return _told(call, _about_server(call.service, parts))
-
-    async def _about_model(
-        self, call: ProtocolCall, name: str, version: str | None, rest: list[str]
-    ) -> ProtocolReply:
-        model = call.service.repository.get(name, version)
-        match rest:
-            case ["infer"]:
-                return await self._infer(call, model)
-            case ["ready"]:
-                model.require_sound()
-                return await _told(call, {"name": name, "ready": True})
-            case ["config"]:
-                return await _told(call, metadata.config(model, call.service.settings.max_queue_items))
-            case ["stats"]:
-                versions = [model] if version else call.service.repository.versions(name)
-                return await _told(call, self._statistics.told(versions))
-            case ["trace", "setting"]:
-                raise NotSupported(_UNSUPPORTED["trace"])
-            case []:
-                return await _told(call, metadata.model(model, call.service.repository.versions(name)))
-        raise HTTPException(404)
-
-    async def _infer(self, call: ProtocolCall, model: ServedModel) -> ProtocolReply:
-        call.require("POST")
-        started = perf_counter()
-        try:
-            encoded, images = await _inferred(call, model)
-        except BaseException:
-            self._statistics.failed(model, perf_counter() - started)
-            raise
-        self._statistics.succeeded(model, images, perf_counter() - started)
-        return _carried(encoded, call.headers.get("accept-encoding", ""))
+async def _answer(call: ProtocolCall, parts: list[str]) -> ProtocolReply:
+    match parts:
+        case ["models", "stats"]:
+            return _told(call, call.dataplane.statistics())
+        case ["models", name, "versions", version, *rest]:
+            return await _about_model(call, name, version, rest)
+        case ["models", name, *rest]:
+            return await _about_model(call, name, None, rest)
+        case ["repository", *rest]:
+            return await _repository(call, rest)
+        case [extension, *_] if extension in _UNSUPPORTED:
+            raise NotSupported(_UNSUPPORTED[extension])
+        case []:
+            return _told(call, call.dataplane.server())
+        case ["health", "live"]:
+            return _told(call, {"live": True})
+        case ["health", "ready"]:
+            call.dataplane.require_ready()
+            return _told(call, {"ready": True})
+    raise HTTPException(404)
 
 
-async def _inferred(call: ProtocolCall, model: ServedModel) -> tuple[Encoded, int]:
-    """The encoded answer and how many images it is about."""
-    model.require_sound()
-    settings, begun = call.service.settings, asyncio.get_running_loop().time()
-    with call.service.disconnects.attend(call.receive, call.deadline) as attended:
-        async with call.body() as body:
-            attended.has_body()
-            asked = await _understood(call, model, body)
-            model.require_method(asked.question.method)
-            most_ms = settings.request_timeout_ms
-            deadline = begun + timeout_seconds(asked.timeout_ms or most_ms, most_ms)
-            rows = await infer(call.service, model, asked.images, asked.question, deadline)
-    return encode(asked.id, asked.outputs, asked.question, model, rows), len(rows)
+async def _about_model(call: ProtocolCall, name: str, version: str | None, rest: list[str]) -> ProtocolReply:
+    dataplane = call.dataplane
+    model = dataplane.model(name, version)
+    match rest:
+        case ["infer"]:
+            return await _infer(call, model)
+        case ["ready"]:
+            model.require_sound()
+            return _told(call, {"name": name, "ready": True})
+        case ["config"]:
+            return _told(call, dataplane.config(model))
+        case ["stats"]:
+            return _told(call, dataplane.statistics(name, version))
+        case ["trace", "setting"]:
+            raise NotSupported(_UNSUPPORTED["trace"])
+        case []:
+            return _told(call, dataplane.describe(model))
+    raise HTTPException(404)
 
 
-async def _understood(call: ProtocolCall, model: ServedModel, body: bytes) -> InferRequest:
-    most_images = call.service.settings.max_queue_items
-    expected = Expected(model.engine.input_shape, model.metadata.epsilon, most_images)
-    read = partial(parse, body, call.headers.get(HEADER_LENGTH), call.query, expected)
-    return await threads.run_if_large(read, len(body), call.deadline)
+async def _infer(call: ProtocolCall, model: ServedModel) -> ProtocolReply:
+    call.require("POST")
+    with call.attend() as watched:
+        answer = await call.dataplane.infer(model, partial(_read, call, watched))
+    return _carried(answer, call.headers.get("accept-encoding", ""))
 
 
-def _carried(encoded: Encoded, accepted: str) -> ProtocolReply:
+@asynccontextmanager
+async def _read(call: ProtocolCall, watched: WatchedRequest, expected: Expected) -> AsyncIterator[InferRequest]:
+    async with call.inflated(watched) as body:
+        read = partial(parse, body, call.headers.get(HEADER_LENGTH), call.query, expected)
+        yield await threads.run_if_large(read, len(body), watched.deadline)
+
+
+def _carried(answer: InferAnswer, accepted: str) -> ProtocolReply:
     """The answer with the headers that say how to read it; compressed where that is asked for."""
+    encoded = encode(answer)
     headers = [_JSON]
     if encoded.header_length is not None:
         headers = [_BINARY, (HEADER_LENGTH.encode(), str(encoded.header_length).encode())]
     body, encoding = bodies.deflate(encoded.body, accepted) if accepted else (encoded.body, None)
     if encoding:
         headers.append((b"content-encoding", encoding.encode()))
-    return ProtocolReply(body, headers=tuple(headers))
+    return ProtocolReply(body, tuple(headers))
 
 
 async def _repository(call: ProtocolCall, rest: list[str]) -> ProtocolReply:
+    dataplane = call.dataplane
     match rest:
         case ["index"]:
             call.require("POST")
-            async with call.body() as body:
-                ready_only = model_repository.wants_ready_only(body)
-            return _json(metadata.index(call.service.repository, ready_only))
+            return _json(dataplane.index(json_fields.flag(await call.fields("ready"), "ready", False)))
         case ["models", name, "load" | "unload" as verb]:
             call.require("POST")
-            changes = model_repository.changes_of(call.service)
-            async with call.body() as body:
-                await (model_repository.load if verb == "load" else model_repository.unload)(changes, name, body)
+            dataplane.changes()
+            parameters = await call.parameters()
+            await (dataplane.load if verb == "load" else dataplane.unload)(name, parameters)
             return _json({})
     raise HTTPException(404)
 
 
-def _about_server(service: Service, parts: list[str]) -> dict[str, Any]:
-    match parts:
-        case []:
-            return metadata.server()
-        case ["health", "live"]:
-            return {"live": True}
-        case ["health", "ready"]:
-            if service.lifecycle.stopping:
-                raise ShuttingDown
-            if not service.repository.ready():
-                raise NotReady
-            return {"ready": True}
-    raise HTTPException(404)
+def _fields(body: bytes, known: str) -> Mapping[str, Any]:
+    if len(body) > INLINE_BYTES:  # read on the event loop
+        raise BadInference(f"the body: got {len(body)} bytes, expected {INLINE_BYTES} at most")
+    try:
+        message = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadInference("the body is not valid JSON") from error
+    if not isinstance(message, dict):
+        raise BadInference("the body: expected a JSON object")
+    json_fields.require_known(message, (known,), "the body")
+    return message
 
 
-async def _told(call: ProtocolCall, body: dict[str, Any]) -> ProtocolReply:
+def _told(call: ProtocolCall, body: object) -> ProtocolReply:
     """What is only read."""
     call.require("GET")
     return _json(body)
@@ -228,11 +203,3 @@ async def _told(call: ProtocolCall, body: dict[str, Any]) -> ProtocolReply:
 
 def _json(body: object) -> ProtocolReply:
     return ProtocolReply(orjson.dumps(body))
-
-
-def _refusal(service: Service, error: Exception) -> ProtocolReply:
-    """The protocol's error, counted by its code."""
-    problem = service.answers.body(error)
-    own = str(error) if isinstance(error, ProtocolRefused) else ""
-    headers = ((name.lower().encode(), value.encode()) for name, value in headers_of(error).items())
-    return ProtocolReply(error_body(own or problem["detail"]), problem["status"], (_JSON, *headers))

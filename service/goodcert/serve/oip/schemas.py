@@ -1,42 +1,43 @@
-"""The answers of the protocol, for the documentation; what is sent are plain dicts."""
+"""The answers of the protocol: plain dicts, of these types, which the documentation is made of, too."""
 
-from typing import Literal
+from typing import (
+    Literal,
+    NotRequired,  # pydantic takes no other before Python 3.12
+)
 
-from pydantic import ConfigDict
-
-from goodcert.serve.http.schemas import WireModel
+from typing_extensions import TypedDict
 
 
-class ProtocolError(WireModel):
+class ProtocolError(TypedDict):
     """Every answer with a status other than 200."""
 
     error: str
 
 
-class Nothing(WireModel):
+class Nothing(TypedDict):
     """Done."""
 
 
-class ServerLive(WireModel):
+class ServerLive(TypedDict):
     """The process answers."""
 
     live: Literal[True]
 
 
-class ServerReady(WireModel):
+class ServerReady(TypedDict):
     """Traffic should come."""
 
     ready: Literal[True]
 
 
-class ModelReady(WireModel):
+class ModelReady(TypedDict):
     """The model answers."""
 
     name: str
     ready: Literal[True]
 
 
-class ServerMetadata(WireModel):
+class ServerMetadata(TypedDict):
     """What this server is, and which extensions of the protocol it has."""
 
     name: str
@@ -44,7 +45,7 @@ class ServerMetadata(WireModel):
     extensions: list[str]
 
 
-class TensorMetadata(WireModel):
+class TensorMetadata(TypedDict):
     """A tensor; -1 is any number of images."""
 
     name: str
@@ -52,7 +53,7 @@ class TensorMetadata(WireModel):
     shape: list[int]
 
 
-class ModelMetadata(WireModel):
+class ModelMetadata(TypedDict):
     """The input is declared as FP32; UINT8 and BYTES are taken under the same name."""
 
     name: str
@@ -62,7 +63,7 @@ class ModelMetadata(WireModel):
     outputs: list[TensorMetadata]
 
 
-class ConfiguredInput(WireModel):
+class ConfiguredInput(TypedDict):
     """The shape of one image."""
 
     name: str
@@ -70,13 +71,13 @@ class ConfiguredInput(WireModel):
     dims: list[int]
 
 
-class Reshape(WireModel):
+class Reshape(TypedDict):
     """One value an image."""
 
     shape: list[int]
 
 
-class ConfiguredOutput(WireModel):
+class ConfiguredOutput(TypedDict):
     """One value an image."""
 
     name: str
@@ -85,13 +86,13 @@ class ConfiguredOutput(WireModel):
     reshape: Reshape
 
 
-class ConfiguredParameter(WireModel):
+class ConfiguredParameter(TypedDict):
     """A parameter of the model."""
 
     string_value: str
 
 
-class ModelConfig(WireModel):
+class ModelConfig(TypedDict):
     """What the certificate depends on is in the parameters: epsilon, threshold, labels, sha256."""
 
     name: str
@@ -103,21 +104,21 @@ class ModelConfig(WireModel):
     parameters: dict[str, ConfiguredParameter]
 
 
-class Duration(WireModel):
+class Duration(TypedDict):
     """How many requests, and their nanoseconds together."""
 
     count: int
     ns: int
 
 
-class Durations(WireModel):
+class Durations(TypedDict):
     """Of requests that were answered, and that were refused."""
 
     success: Duration
     fail: Duration
 
 
-class ModelStatistics(WireModel):
+class ModelStatistics(TypedDict):
     """Of one version, in the process that answers, since it started."""
 
     name: str
@@ -127,13 +128,13 @@ class ModelStatistics(WireModel):
     inference_stats: Durations
 
 
-class Statistics(WireModel):
+class Statistics(TypedDict):
     """Of several versions."""
 
     model_stats: list[ModelStatistics]
 
 
-class IndexEntry(WireModel):
+class IndexEntry(TypedDict):
     """A version of a model that was found; why it does not answer where it does not."""
 
     name: str
@@ -142,7 +143,7 @@ class IndexEntry(WireModel):
     reason: str
 
 
-class AnswerParameters(WireModel):
+class AnswerParameters(TypedDict):
     """What the bounds are about, for all images of the request."""
 
     epsilon: float
@@ -152,13 +153,13 @@ class AnswerParameters(WireModel):
     threshold: float
 
 
-class OutputSize(WireModel):
+class OutputSize(TypedDict):
     """How many of the bytes behind the JSON object are this output's."""
 
     binary_data_size: int
 
 
-class BinaryOutput(WireModel):
+class BinaryOutput(TypedDict):
     """An output whose values follow the JSON object."""
 
     name: str
@@ -167,7 +168,7 @@ class BinaryOutput(WireModel):
     parameters: OutputSize
 
 
-class Output(WireModel):
+class Output(TypedDict):
     """An output, one value an image."""
 
     name: str
@@ -176,12 +177,10 @@ class Output(WireModel):
     data: list[float | str]
 
 
-class InferResponse(WireModel):
+class InferResponse(TypedDict):
     """The outputs that were asked for, one value an image; `id` where the request had one."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=lambda schema: schema["required"].remove("id"))
-
-    id: str
+    id: NotRequired[str]
     model_name: str
     model_version: str
     parameters: AnswerParameters

@@ -2,27 +2,17 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
 
+from goodcert.serve.oip.schemas import Duration, ModelStatistics, Statistics
 from goodcert.serve.repository.repository import ServedModel
-
-
-@dataclass
-class _Duration:
-    count: int = 0
-    ns: int = 0
-
-    def add(self, seconds: float) -> None:
-        self.count += 1
-        self.ns += round(seconds * 1e9)
 
 
 @dataclass
 class _Tally:
     last_inference_ms: int = 0
     images: int = 0
-    success: _Duration = field(default_factory=_Duration)
-    fail: _Duration = field(default_factory=_Duration)
+    success: Duration = field(default_factory=lambda: Duration(count=0, ns=0))
+    fail: Duration = field(default_factory=lambda: Duration(count=0, ns=0))
 
 
 class InferenceCounts:
@@ -35,12 +25,12 @@ class InferenceCounts:
         tally = self._of(model)
         tally.last_inference_ms = time.time_ns() // 1_000_000
         tally.images += images
-        tally.success.add(seconds)
+        _add(tally.success, seconds)
 
     def failed(self, model: ServedModel, seconds: float) -> None:
-        self._of(model).fail.add(seconds)
+        _add(self._of(model).fail, seconds)
 
-    def told(self, models: list[ServedModel]) -> dict[str, Any]:
+    def told(self, models: list[ServedModel]) -> Statistics:
         """As the protocol has them; times are of whole requests, in nanoseconds."""
         return {"model_stats": [_told(model, self._of(model)) for model in models]}
 
@@ -48,11 +38,16 @@ class InferenceCounts:
         return self._tallies.setdefault((model.name, model.version), _Tally())
 
 
-def _told(model: ServedModel, tally: _Tally) -> dict[str, Any]:
+def _add(duration: Duration, seconds: float) -> None:
+    duration["count"] += 1
+    duration["ns"] += round(seconds * 1e9)
+
+
+def _told(model: ServedModel, tally: _Tally) -> ModelStatistics:
     return {
         "name": model.name,
         "version": model.version,
         "last_inference": tally.last_inference_ms,
         "inference_count": tally.images,
-        "inference_stats": {"success": vars(tally.success), "fail": vars(tally.fail)},
+        "inference_stats": {"success": tally.success, "fail": tally.fail},
     }

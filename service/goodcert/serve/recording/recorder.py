@@ -101,19 +101,12 @@ class Recorder:
         """The JWK set of all keys."""
         return {"keys": []} if self._signer is None else self._signer.published()
 
-    def require(self, once: Once | None) -> None:
-        """Raises IdempotencyUnavailable."""
-        if once is not None and self._ledger is None:
-            raise IdempotencyUnavailable
-
-    async def record(self, make: Make, once: Once | None, deadline: float) -> Reply:
+    async def answer_once(self, make: Make, once: Once, deadline: float) -> Reply:
         """What `make` answers, recorded; for a key that was used before, what was answered then.
 
         Requests with one key at the same time share one run. Raises LedgerUnavailable, IdempotencyMismatch,
         IdempotencyUnavailable, and what `make` does.
         """
-        if once is None:
-            return await self._record(await make(), None, deadline)
         fingerprint, task = self._under_way.get(once.name) or self._begin(make, once, deadline)
         if fingerprint != once.fingerprint:
             raise IdempotencyMismatch
@@ -126,11 +119,13 @@ class Recorder:
         return self._under_way[once.name]
 
     async def _first(self, make: Make, once: Once, deadline: float) -> Reply:
-        self.require(once)
-        stored = await self.ledger.look(lambda reader: reader.answer(once.name))
-        return _replay(stored, once) if stored else await self._record(await make(), once, deadline)
+        if self._ledger is None:
+            raise IdempotencyUnavailable
+        stored = await self._ledger.look(lambda reader: reader.answer(once.name))
+        return _replay(stored, once) if stored else await self.record(await make(), deadline, once)
 
-    async def _record(self, reply: Reply, once: Once | None, deadline: float) -> Reply:
+    async def record(self, reply: Reply, deadline: float, once: Once | None = None) -> Reply:
+        """The answer, recorded. Raises LedgerUnavailable, IdempotencyMismatch."""
         if self._ledger is None:
             return reply
         bodies = [body for body in reply.certificates if self._all or body["verdict"] not in ACCEPTED]

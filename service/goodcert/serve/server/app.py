@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from goodcert.serve.admission.in_flight import BytesInFlight
+from goodcert.serve.admission.admission import Admission, BytesInFlight
+from goodcert.serve.admission.keyring import keyring
 from goodcert.serve.certifier.certifier import Certifier
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.core.version import version
@@ -20,17 +23,15 @@ from goodcert.serve.http.disconnects import DisconnectWatcher
 from goodcert.serve.http.middleware import RequestMiddleware
 from goodcert.serve.http.problems import Answers
 from goodcert.serve.http.routes import router
-from goodcert.serve.http.security import Security, keyring
 from goodcert.serve.http.service import Service
 from goodcert.serve.oip import openapi
-from goodcert.serve.oip.error_format import ErrorFormat
+from goodcert.serve.oip.dataplane import Dataplane
 from goodcert.serve.oip.rest import OpenInference
 from goodcert.serve.repository.predictor import Compile
 from goodcert.serve.server import assembly
 from goodcert.serve.settings.settings import Settings
 from goodcert.serve.telemetry.exposition import Exposition
 from goodcert.serve.telemetry.metrics import Metrics
-from goodcert.serve.telemetry.request_counts import RequestCounter
 from goodcert.serve.telemetry.vitals import Vitals
 
 if TYPE_CHECKING:  # an extra
@@ -69,49 +70,34 @@ def create_app(
     app.include_router(router)
     app.include_router(records.router)
     answers.install(app)
-    app.state.keyring = keyring(settings)
-    app.state.in_flight = BytesInFlight(settings.max_bytes_in_flight)
-    app.add_middleware(OpenInference, service=lambda: app.state.service)
-    app.add_middleware(CertifyEndpoint, service=lambda: app.state.service)
-    app.add_middleware(
-        Security,
-        keyring=app.state.keyring,
-        max_body_bytes=settings.max_body_bytes,
-        in_flight=app.state.in_flight,
-        answers=answers,
-    )
-    # What is added later lies further out: it sees what Security refuses.
     if traces is not None:
-        app.add_middleware(traces.middleware)
         metrics.tell("decode", traces.record_decode)
-    app.add_middleware(
-        RequestMiddleware,
-        lifecycle=lifecycle,
-        answers=answers,
-        request_counter=RequestCounter(metrics, lambda: app.state.service.repository.names),
-        access_log=settings.access_log,
+    app.state.admission = Admission(
+        keyring(settings),
+        BytesInFlight(settings.max_bytes_in_flight),
+        settings.max_body_bytes,
+        lifecycle,
+        metrics,
+        partial(attrgetter("service.repository.names"), app.state),
+        settings.access_log,
+        traces,
     )
-    app.add_middleware(ErrorFormat)
     return app
 
 
 class _App(FastAPI):
     """The framework with our middleware around it and not inside: a plain request then never enters it."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._outermost: ASGIApp = super().__call__
-
-    def add_middleware(self, middleware: Callable[..., ASGIApp], **options: Any) -> None:  # type: ignore[override]
-        self._outermost = middleware(self._outermost, **options)
+    def build_middleware_stack(self) -> ASGIApp:
+        state = self.state
+        protocol = OpenInference(super().build_middleware_stack(), partial(getattr, state, "dataplane"))
+        endpoint = CertifyEndpoint(protocol, partial(getattr, state, "service"))
+        return RequestMiddleware(endpoint, state.admission, state.answers)
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             self.openapi_schema = openapi.add_to(super().openapi())
         return self.openapi_schema
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._outermost(scope, receive, send)
 
 
 def _lifespan(
@@ -134,6 +120,7 @@ def _lifespan(
             certifier = Certifier(settings.max_pixels, metrics)
             assembly.warn_of_strangers(settings, repository.names)
             exposition = Exposition(metrics.registry, vitals.refresh)
+            in_flight = app.state.admission.in_flight
             app.state.service = Service(
                 settings,
                 repository,
@@ -142,13 +129,14 @@ def _lifespan(
                 answers,
                 lifecycle,
                 disconnects,
-                app.state.in_flight,
+                in_flight,
                 recorder,
                 changes,
             )
+            app.state.dataplane = Dataplane(app.state.service)
             on_start()
             polled = repository.polled(settings.model_poll_seconds)
-            async with polled, vitals.every_second(), assembly.grpc(app, settings, answers, lifecycle):
+            async with polled, vitals.every_second(), assembly.grpc(app):
                 yield
             await repository.close()
             certifier.close()

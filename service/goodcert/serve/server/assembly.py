@@ -15,10 +15,8 @@ from goodcert.engine.sandbox.parent import Sandbox
 from goodcert.engine.sandbox.parent import SandboxLimits as QuarantineLimits
 from goodcert.serve.batching.batcher import Batcher, BatchRun, QueueLimits
 from goodcert.serve.core.errors import LedgerUnavailable
-from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.core.version import version
-from goodcert.serve.http.problems import Answers
-from goodcert.serve.http.security import admit
+from goodcert.serve.http.service import Service
 from goodcert.serve.recording.recorder import Recorder
 from goodcert.serve.repository.cluster import Changes, Cluster
 from goodcert.serve.repository.loader import Loader
@@ -59,18 +57,19 @@ def loader(
 
 
 @asynccontextmanager
-async def grpc(app: FastAPI, settings: Settings, answers: Answers, lifecycle: Lifecycle) -> AsyncIterator[None]:
+async def grpc(app: FastAPI) -> AsyncIterator[None]:
     """gRPC beside HTTP, where a port is set. Raises SettingsError without its extra."""
-    if settings.grpc_port is None:
+    service: Service = app.state.service
+    if service.settings.grpc_port is None:
         yield
         return
     try:
         from goodcert.serve.oip.grpc_server import GrpcServer, serving
     except ImportError as error:
         raise SettingsError("grpc_port: gRPC needs an extra; pip install 'goodcert[grpc]'") from error
-    admits = partial(admit, app.state.keyring)
-    gateway = GrpcServer(app, admits, app.state.in_flight, answers, settings.request_timeout_ms / 1000)
-    async with serving(gateway, settings, settings.grpc_port, lifecycle) as app.state.grpc_port:
+    server = GrpcServer(app.state.dataplane, app.state.admission, service.answers)
+    async with serving(server, service.settings, service.settings.grpc_port, service.lifecycle) as port:
+        app.state.grpc_port = port
         yield
 
 

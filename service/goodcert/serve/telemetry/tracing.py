@@ -4,16 +4,16 @@ Costs nothing when off: this is not imported then. The spans of a stage are made
 that the metrics take anyway. Exporter, sampler and more follow the variables of OpenTelemetry (`OTEL_*`).
 """
 
+from collections.abc import Iterable
 from time import time_ns
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from goodcert.serve.batching import batcher
 from goodcert.serve.batching.batcher import BatchRun
@@ -30,23 +30,13 @@ class Traces:
         self._provider = provider
         self._tracer = provider.get_tracer("goodcert")
 
-    def middleware(self, app: ASGIApp) -> ASGIApp:
-        """`app` with a span around every request for certificates, below the one that `traceparent` names."""
-
-        async def traced(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or not scope["path"].endswith(_TRACED):
-                await app(scope, receive, send)
-                return
-            with self._tracer.start_as_current_span(
-                "certify",
-                _callers(scope),
-                trace.SpanKind.SERVER,
-                {"http.request.method": scope["method"], "url.path": scope["path"]},
-            ) as span:
-                _note(span)
-                await app(scope, receive, _watched(send, span))
-
-        return traced
+    def begin(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> "RequestSpan | None":
+        """The span of a request for certificates, below the one that `traceparent` names; None for any other."""
+        if not path.endswith(_TRACED):
+            return None
+        attributes = {"http.request.method": method, "url.path": path}
+        span = self._tracer.start_span("certify", _callers(headers), trace.SpanKind.SERVER, attributes)
+        return RequestSpan(span)
 
     def record_decode(self, seconds: float) -> None:
         """An upload was decoded, just now and for the request that is current."""
@@ -72,6 +62,28 @@ class Traces:
         self._tracer.start_span(name, context, attributes=attributes, start_time=started).end(ended)
 
 
+class RequestSpan:
+    """The span of a request, current until its end."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+        self._token = attach(trace.set_span_in_context(span))
+        _note(span)
+
+    def fail(self, error: Exception) -> None:
+        """Note an error that is not foreseen."""
+        self._span.record_exception(error)
+
+    def end(self, status: int) -> None:
+        """status: of the answer, 0 where there is none."""
+        if status:
+            self._span.set_attribute("http.response.status_code", status)
+        if status >= 500:
+            self._span.set_status(trace.StatusCode.ERROR)
+        self._span.end()
+        detach(self._token)
+
+
 def exporting(version: str) -> Traces:
     """Traces that are sent over OTLP/HTTP, in the background."""
     about = Resource({"service.name": "goodcert", "service.version": version})
@@ -80,9 +92,9 @@ def exporting(version: str) -> Traces:
     return Traces(provider)
 
 
-def _callers(scope: Scope) -> Context:
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return TraceContextTextMapPropagator().extract({name: headers[name] for name in _PASSED_ON if name in headers})
+def _callers(headers: Iterable[tuple[bytes, bytes]]) -> Context:
+    named = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    return TraceContextTextMapPropagator().extract({name: named[name] for name in _PASSED_ON if name in named})
 
 
 def _note(span: trace.Span) -> None:
@@ -92,17 +104,6 @@ def _note(span: trace.Span) -> None:
     TraceContextTextMapPropagator().inject(carrier)
     logs.traceparent.set(carrier.get("traceparent", ""))
     span.set_attribute("goodcert.request_id", logs.request_id.get())
-
-
-def _watched(send: Send, span: trace.Span) -> Send:
-    async def watched(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            span.set_attribute("http.response.status_code", message["status"])
-            if message["status"] >= 500:
-                span.set_status(trace.StatusCode.ERROR)
-        await send(message)
-
-    return watched
 
 
 def _nanoseconds(seconds: float) -> int:

@@ -4,13 +4,16 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from goodcert.serve.admission.in_flight import BytesInFlight
+from goodcert.serve.admission.admission import Admission, BytesInFlight, scope_of
 from goodcert.serve.admission.keyring import Allowance, Keyring
 from goodcert.serve.admission.keys import SCOPES, create
 from goodcert.serve.core.errors import ServeError
+from goodcert.serve.core.lifecycle import Lifecycle
+from goodcert.serve.http.middleware import RequestMiddleware
 from goodcert.serve.http.problems import Answers
-from goodcert.serve.http.security import Security, scope_of
+from goodcert.serve.telemetry.metrics import Metrics
 
 
 class Guarded:
@@ -18,14 +21,15 @@ class Guarded:
 
     def __init__(self, keyring=None, limit=10, in_flight=100):
         self.codes = []
-        answers = Answers(self.codes.append)
-        self.security = Security(
-            self._application,
-            keyring=keyring or Keyring(["right", "also"]),
-            max_body_bytes=limit,
-            in_flight=BytesInFlight(in_flight),
-            answers=answers,
+        admission = Admission(
+            keyring or Keyring(["right", "also"]),
+            BytesInFlight(in_flight),
+            limit,
+            Lifecycle(),
+            Metrics(CollectorRegistry()),
+            names=frozenset,
         )
+        self.middleware = RequestMiddleware(self._application, admission, Answers(self.codes.append))
         self.gate = None
 
     async def _application(self, _, receive, send):
@@ -47,7 +51,7 @@ class Guarded:
 
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
         scope = {"type": "http", "path": path, "headers": raw, "method": method}
-        await self.security(scope, receive, send)
+        await self.middleware(scope, receive, send)
         return sent[0]["status"], len(chunks) - len(waiting), dict(sent[0]["headers"])
 
 
@@ -239,6 +243,6 @@ def test_an_error_of_the_application_is_answered_as_a_problem():
     async def application(scope, receive, send):
         raise Refusal("a secret")
 
-    guarded.security._app = application
+    guarded.middleware._app = application
     assert asyncio.run(guarded.ask([BEARER]))[0] == 500
     assert guarded.codes == ["internal_error"]
