@@ -39,7 +39,7 @@ LOOK_SECONDS = 5.0
 LONGEST_WAIT = timedelta(hours=1)
 
 Post = Callable[[Mapping[str, str], bytes], Awaitable[WebhookAnswer]]
-"""As `Target.post`."""
+"""As `WebhookClient.post`."""
 T = TypeVar("T")
 
 
