@@ -1,4 +1,4 @@
-"""How much of requests is in memory: the bytes of all bodies under way have a limit together."""
+"""A limit on the bytes of all request bodies that are in memory at the same time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ class BytesInFlight:
         self._bytes = 0
 
     def require_room(self, size_bytes: int) -> None:
-        """Raises BodiesFull."""
+        """Look whether so many bytes more would fit, and take none. Raises BodiesFull."""
         if self._bytes + size_bytes > self._most_bytes:
             raise BodiesFull(1)
 

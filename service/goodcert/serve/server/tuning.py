@@ -1,4 +1,4 @@
-"""What suits a process that does nothing but serve; a test, or somebody's own program, is not asked to bear it."""
+"""Process-wide tuning for a dedicated server process: garbage collector, GIL switch interval, glibc allocator."""
 
 import ctypes
 import gc

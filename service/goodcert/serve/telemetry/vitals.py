@@ -1,6 +1,6 @@
-"""Gauges that nobody counts: they are read off the running service, at every scrape and once a second.
+"""Gauges read from the running service (models, queues, GPU memory), at every scrape and once a second.
 
-Once a second, because the values of several processes are read without asking them.
+Once a second, because the values of several processes are merged from files, without asking the processes.
 """
 
 import asyncio
