@@ -20,7 +20,7 @@ DEVELOPMENT = frozenset({"dev", "fuzz"})
 
 
 def add_arguments(_: argparse.ArgumentParser) -> None:
-    """None."""
+    """The command has no options; every verb of the command line has this function."""
 
 
 def run(_: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ class Fields:
         self._place = place
 
     def text(self, name: str) -> str:
-        """A string."""
+        """A string. Raises UnreadableAnswer for anything else, as the other methods do for theirs."""
         value = self._get(name)
         if not isinstance(value, str):
             raise self._unlike(name, "a string", value)

@@ -1,4 +1,4 @@
-"""What can be wrong with a model file."""
+"""Errors of a model file: unreadable, invalid, or with wrong metadata."""
 
 
 class ArtifactError(ValueError):

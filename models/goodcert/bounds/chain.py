@@ -183,7 +183,7 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Relu:
-    """max(x, 0), elementwise."""
+    """The step y = max(x, 0) of every number; it has no weights and no shape of its own."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the bounds refuse."""
+"""Errors of the bounds: models, operators and attributes that they do not support."""
 
 
 class Unsupported(ValueError):

@@ -102,7 +102,7 @@ def _scaled(graph: Graph, node: Node) -> Graph:
 
 
 def _bias(constants: Mapping[str, Tensor], layer: Node, outputs: int) -> Tensor:
-    """float64 (outputs,)."""
+    """The bias of a convolution or Gemm in float64, (outputs,), zeros where it has none. Raises Unsupported."""
     named = len(layer.inputs) > 2 and layer.inputs[2]
     bias = constants[layer.inputs[2]].double() if named else torch.zeros(1, dtype=torch.float64)
     if bias.ndim > 1 and bias.shape[0] != 1:

@@ -1,4 +1,4 @@
-"""The walk: an environment of intervals by name, and one loop over the nodes."""
+"""The interpreter: evaluates a graph on intervals, node by node, in an environment of values by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

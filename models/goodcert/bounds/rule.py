@@ -1,4 +1,4 @@
-"""What a rule is, and the words in which rules refuse."""
+"""The type of a rule (a transform from intervals to an interval for one node), and how rules refuse."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
-"""Images without a subject: what a classifier should be least confident about (Hein, Andriushchenko and
-Bitterwolf, CVPR 2019, use uniform, smoothed and permuted noise)."""
+"""Noise images, on which a classifier should be least confident: uniform, smoothed and permuted noise (Hein,
+Andriushchenko and Bitterwolf, CVPR 2019).
+"""
 
 import numpy as np
 from numpy.typing import NDArray

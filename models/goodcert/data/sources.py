@@ -101,7 +101,7 @@ def cifar(pattern: str, labels: int = 1) -> Callable[[Path], Pack]:
 
 
 def matlab(path: Path) -> Pack:
-    """SVHN's cropped digits."""
+    """SVHN's cropped digits from a file of MATLAB (`*_32x32.mat`): 32 x 32 pixels in colour, labels 0 to 9."""
     return Pack(*formats.house_numbers(path))
 
 

@@ -1,4 +1,4 @@
-"""Grey images in colour."""
+"""Colours grey images: random colours for their foreground and background."""
 
 import numpy as np
 from numpy.typing import NDArray

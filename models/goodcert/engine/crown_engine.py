@@ -1,4 +1,4 @@
-"""Backward linear bounds beside interval bounds: tighter on networks that were not trained with the latter."""
+"""The engine for CROWN: backward linear bounds, tighter than intervals on networks not trained with those."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

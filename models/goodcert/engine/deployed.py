@@ -1,6 +1,6 @@
 """The file as others deploy it: its own bytes, run by ONNX Runtime at each of its optimisation levels.
 
-Nothing here is read, rewritten or chosen by what makes the bounds, except whether the file ends in a Softmax.
+Independent of the code that makes the bounds, except for whether the file ends in a Softmax.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which device bounds are computed on, and float32 kept honest there."""
+"""Chooses the device that computes bounds (CPU or CUDA), and switches reduced float32 precision off there."""
 
 import torch
 

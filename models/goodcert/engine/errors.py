@@ -1,4 +1,4 @@
-"""Why the engine does not certify."""
+"""Errors of the engine: reasons why it does not certify."""
 
 
 class EngineError(ValueError):

@@ -1,4 +1,4 @@
-"""The prediction: ONNX Runtime on the CPU, running exactly the graph that is bounded."""
+"""The prediction: an ONNX Runtime session on the CPU, of exactly the graph that is bounded."""
 
 import numpy as np
 import onnx

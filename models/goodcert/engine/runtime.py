@@ -84,7 +84,7 @@ class RowRunner:
         return min(self._threads, rows, round(rows * self._row_seconds / SECONDS_WORTH_A_THREAD))
 
     def _run(self, inputs: Sequence[NDArray[np.float32]]) -> tuple[NDArray[Any], ...]:
-        """In this thread."""
+        """All rows in the calling thread, in runs of `ROWS`; learns how long a row takes."""
         start, rows = perf_counter(), len(inputs[0])
         outputs = _joined(map(self._once, _split(inputs, -(-rows // ROWS))))
         self._row_seconds = min(self._row_seconds, (perf_counter() - start) / rows)

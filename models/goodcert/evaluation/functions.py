@@ -62,7 +62,7 @@ class Deployed:
         return (x,) if self.second is None else (x, self.second(x))
 
     def reference(self, x: Array) -> NDArray[np.float64]:
-        """f(x) in float64."""
+        """f(x) as PyTorch computes it in float64: what kernels in float32 are compared with."""
         wide = (torch.from_numpy(operand).double() for operand in self.operands(x))
         return np.asarray(self.double(*wide).numpy())
 

@@ -1,5 +1,6 @@
 """Triggers, certificates that raise them, and receivers that remember."""
 
+import socket
 import threading
 from base64 import b64encode
 from contextlib import contextmanager
@@ -20,6 +21,45 @@ def trigger(**changes):
     if not any(key.startswith(("verdicts", "confidence", "rejected")) for key in changes):
         changes["verdicts"] = ("out_of_distribution",)
     return Trigger(**(given | changes))
+
+
+class Speaker:
+    """Listens on loopback, says `answer` to whoever connects, and keeps what it was told. begun, left: whether
+    anybody has said something, and hung up after it."""
+
+    def __init__(self, answer):
+        self.answer, self.heard = answer, []
+        self.begun, self.left = threading.Event(), threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._speak)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join()
+
+    def _speak(self):
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(10)
+                try:
+                    self.heard.append(connection.recv(2**16))
+                    self.begun.set()
+                    connection.sendall(self.answer)
+                    while connection.recv(2**16):
+                        pass
+                    self.left.set()
+                except OSError:
+                    pass
 
 
 class Inbox:

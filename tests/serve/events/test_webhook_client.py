@@ -3,50 +3,14 @@
 import asyncio
 import socket
 import ssl
-import threading
 
 import pytest
 
 from goodcert.serve.events.webhook_client import DeliveryFailed, WebhookClient
 from pem import certify
-from serve.events.conftest import receiving, trigger
+from serve.events.conftest import Speaker, receiving, trigger
 
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
-
-
-class Speaker:
-    """Listens on loopback, says `answer` to whoever connects, and keeps what it was told."""
-
-    def __init__(self, answer):
-        self.answer, self.heard = answer, []
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._speak)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-        self._thread.join()
-
-    def _speak(self):
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(10)
-                try:
-                    self.heard.append(connection.recv(2**16))
-                    connection.sendall(self.answer)
-                    while connection.recv(2**16):
-                        pass
-                except OSError:
-                    pass
 
 
 class Names:
@@ -175,3 +139,26 @@ def test_tls_asks_for_the_name_of_the_url_and_trusts_whom_it_is_told_to(files, i
             post(f"https://hooks.example:{port}/", Names(["127.0.0.1"]), **ca)
         with pytest.raises(DeliveryFailed, match="SSLCertVerificationError"):
             post(f"https://127.0.0.1:{port}/", Names(["127.0.0.1"]))
+
+
+def test_tls_says_the_name_and_not_the_address(files, inbox):
+    context, said = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    context.load_cert_chain(files["tls_certificate"], files["tls_key"])
+    context.sni_callback = lambda _, name, __: said.append(name)
+    with receiving(inbox, context=context) as port, pytest.raises(DeliveryFailed):
+        post(f"https://hooks.example:{port}/", Names(["127.0.0.1"]))
+    assert said == ["hooks.example"]
+
+
+def test_a_receiver_that_never_shakes_hands_is_hung_up_on_at_the_deadline():
+    async def run(port):
+        client = WebhookClient(trigger(url=f"https://hooks.example:{port}/"), Names(["127.0.0.1"]))
+        posting = asyncio.create_task(client.post({}, b"{}"))
+        await asyncio.to_thread(speaker.begun.wait, 10)
+        posting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await posting
+        return await asyncio.to_thread(speaker.left.wait, 10)
+
+    with Speaker(b"") as speaker:
+        assert asyncio.run(run(speaker.port))

@@ -20,7 +20,6 @@ def count(sound):
     metrics = Metrics(CollectorRegistry())
     metrics.requests["tiny", "200"].inc(2)
     metrics.stages["total",].observe(0.25)
-    metrics.add_up()  # as every process does once a second
     metrics.queue_items["tiny",].set(3)
     metrics.queue_oldest["tiny",].set(0.5 if sound else 0.25)
     metrics.model_ready["tiny", "1"].set(sound)

@@ -79,7 +79,7 @@ def request() -> "Request":
 
 
 def table(rows: Sequence[OverloadRow]) -> str:
-    """Markdown."""
+    """A table in Markdown, a row for each number of callers."""
     lines = [
         "| callers | requests a second | refused or late | answered | certificates a second |",
         "|---:" * 5 + "|",

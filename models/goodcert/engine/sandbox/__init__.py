@@ -1,1 +1,1 @@
-"""Model files from strangers are read first in a process that may die of it."""
+"""The sandbox: untrusted model files are examined in a process with limits, which may crash without harm."""

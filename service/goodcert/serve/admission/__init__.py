@@ -1,1 +1,1 @@
-"""Who may ask, how much and how often."""
+"""Admission control: API keys, rate and concurrency limits of each key, and the memory of request bodies."""

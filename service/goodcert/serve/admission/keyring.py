@@ -1,4 +1,4 @@
-"""The keys in use: told apart in constant time, each with what it may still ask for; a change takes a second."""
+"""API keys in use: compared in constant time, each with its rate and concurrency limits; reloaded each second."""
 
 import hmac
 import logging

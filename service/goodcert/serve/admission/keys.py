@@ -47,7 +47,7 @@ class Key(BaseModel):
 
 
 class KeysFile(BaseModel):
-    """The whole file."""
+    """A file of API keys: names and digests, each used once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

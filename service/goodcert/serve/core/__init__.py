@@ -1,1 +1,1 @@
-"""Nouns that every part of the service may import: errors, verdicts, times, ids, logs."""
+"""Types that every part of the service may import: errors, verdicts, timestamps, ids, logging."""

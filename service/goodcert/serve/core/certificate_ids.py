@@ -1,4 +1,4 @@
-"""The ids of certificates: random enough to be nobody else's, and in the order of their making."""
+"""The ids of certificates: UUIDs of version 7, unique and sortable by time."""
 
 import os
 import time

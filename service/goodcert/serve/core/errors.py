@@ -1,6 +1,7 @@
-"""What can go wrong between an upload and its certificate: each class with its code, title and detail.
+"""The errors that the service answers with: a class for each, with its code, title and detail.
 
-Which status they have is the business of `http.problems`; docs/errors.md is made of both.
+`http.problems` maps them to HTTP statuses; docs/errors.md is made of both. They are in one file because one error
+has several places that raise it (`body_too_slow`: connections, HTTP, the Open Inference Protocol), and one page.
 """
 
 from collections.abc import Iterator
@@ -10,13 +11,17 @@ from typing import ClassVar
 class ServeError(Exception):
     """Anything the service answers with a problem. Messages are for the log, never for the wire.
 
-    `code` is stable and for programs; `title` and `detail` are for people, and always the same. A class without a
-    code of its own is a family, which is caught and never raised.
+    `code` is stable and for programs; `title` and `detail` are for people, and always the same. Without a title of
+    its own a class has its code in words. A class without a code is a family, which is caught and never raised.
     """
 
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
     detail: ClassVar[str] = "The fault is ours; it has been logged."
+
+    def __init_subclass__(cls) -> None:
+        if "code" in vars(cls) and "title" not in vars(cls):
+            cls.title = cls.code.replace("_", " ").capitalize()
 
 
 class KeyRefused(ServeError):
@@ -43,7 +48,6 @@ class KeyWrong(KeyRefused):
 
 class ScopeMissing(KeyRefused):
     code = "scope_missing"
-    title = "Scope missing"
     detail = "The key is accepted, but not for this; its scopes do not cover it."
 
 
@@ -53,7 +57,6 @@ class BodyRefused(ServeError):
 
 class BadFraming(BodyRefused):
     code = "bad_framing"
-    title = "Bad framing"
     detail = "Send either Content-Length, as one number, or Transfer-Encoding, not both."
 
 
@@ -65,37 +68,31 @@ class BodyBroken(BodyRefused):
 
 class BodyTooLarge(BodyRefused):
     code = "body_too_large"
-    title = "Body too large"
     detail = "The body has more bytes than one request may have; send fewer images."
 
 
 class BodyTooSlow(BodyRefused):
     code = "body_too_slow"
-    title = "Body too slow"
     detail = "The body did not arrive within the time a request may take."
 
 
 class EmptyBody(BodyRefused):
     code = "empty_body"
-    title = "Empty body"
     detail = "Send the bytes of an image, or a form with parts named images."
 
 
 class HeadersTooLarge(BodyRefused):
     code = "headers_too_large"
-    title = "Headers too large"
     detail = "The request line and the headers have too many bytes."
 
 
 class HeadersTooSlow(BodyRefused):
     code = "headers_too_slow"
-    title = "Headers too slow"
     detail = "The headers did not arrive within the time they may take."
 
 
 class MediaTypeRefused(BodyRefused):
     code = "unsupported_media_type"
-    title = "Unsupported media type"
     detail = "Send image/png, image/jpeg, image/webp, image/bmp, application/octet-stream or multipart/form-data."
 
 
@@ -111,13 +108,11 @@ class MalformedMultipart(MultipartRefused):
 
 class NoImages(MultipartRefused):
     code = "no_images"
-    title = "No images"
     detail = "Send at least one part named images."
 
 
 class UnknownPart(MultipartRefused):
     code = "unknown_part"
-    title = "Unknown part"
     detail = "Every part of the form must be named images; options go in the query."
 
 
@@ -127,25 +122,21 @@ class ImageRefused(ServeError):
 
 class NotAnImage(ImageRefused):
     code = "not_an_image"
-    title = "Not an image"
     detail = "The bytes do not decode as one complete PNG, JPEG, WEBP or BMP image."
 
 
 class SeveralFrames(ImageRefused):
     code = "several_frames"
-    title = "Several frames"
     detail = "The file holds more than one image; send a single one."
 
 
 class TooManyPixels(ImageRefused):
     code = "too_many_pixels"
-    title = "Too many pixels"
     detail = "The image has more pixels than are decoded; send a smaller one."
 
 
 class WrongSize(ImageRefused):
     code = "wrong_size"
-    title = "Wrong size"
     detail = "The model takes images of its own size only; its card gives it."
 
 
@@ -155,13 +146,11 @@ class QueryRefused(ServeError):
 
 class BadEpsilon(QueryRefused):
     code = "bad_epsilon"
-    title = "Bad epsilon"
     detail = "Give epsilon as one plain decimal in [0, 1], such as 0.3."
 
 
 class BadFilter(QueryRefused):
     code = "bad_filter"
-    title = "Bad filter"
     detail = (
         "The filters are model, verdict, since (a time such as 2026-01-31T12:00:00Z), limit (1 to 1000) and "
         "cursor (as the page before gave it), each at most once."
@@ -170,25 +159,21 @@ class BadFilter(QueryRefused):
 
 class BadPriority(QueryRefused):
     code = "bad_priority"
-    title = "Bad priority"
     detail = "Give X-Priority as monitor or bulk, or leave it out."
 
 
 class BadRadius(QueryRefused):
     code = "bad_radius"
-    title = "Bad radius"
     detail = "Give radius as true or false."
 
 
 class BadSigned(QueryRefused):
     code = "bad_signed"
-    title = "Bad signed"
     detail = "Give signed as true or false."
 
 
 class BadTimeout(QueryRefused):
     code = "bad_timeout"
-    title = "Bad timeout"
     detail = "Give the time that the request may take as a positive whole number of milliseconds."
 
 
@@ -200,19 +185,16 @@ class CrownUnavailable(QueryRefused):
 
 class MethodNotOffered(QueryRefused):
     code = "method_not_offered"
-    title = "Method not offered"
     detail = "The bound methods are ibp, crown and auto."
 
 
 class RepeatedParameter(QueryRefused):
     code = "repeated_parameter"
-    title = "Repeated parameter"
     detail = "Give every query parameter at most once."
 
 
 class UnknownParameter(QueryRefused):
     code = "unknown_parameter"
-    title = "Unknown parameter"
     detail = "The query parameters are epsilon, method, radius and signed."
 
 
@@ -222,19 +204,16 @@ class IdempotencyRefused(ServeError):
 
 class BadIdempotencyKey(IdempotencyRefused):
     code = "bad_idempotency_key"
-    title = "Bad idempotency key"
     detail = "Give Idempotency-Key once, as 1 to 255 printable ASCII characters."
 
 
 class IdempotencyMismatch(IdempotencyRefused):
     code = "idempotency_mismatch"
-    title = "Idempotency mismatch"
     detail = "This Idempotency-Key was used for another request; use a new key for a new request."
 
 
 class IdempotencyUnavailable(IdempotencyRefused):
     code = "idempotency_unavailable"
-    title = "Idempotency unavailable"
     detail = "Answers are kept in the ledger, which this service does not keep; leave Idempotency-Key away."
 
 
@@ -244,25 +223,21 @@ class LedgerFault(ServeError):
 
 class LedgerDisabled(LedgerFault):
     code = "ledger_disabled"
-    title = "Ledger disabled"
     detail = "This service keeps no ledger; its setting is ledger_url."
 
 
 class LedgerUnavailable(LedgerFault):
     code = "ledger_unavailable"
-    title = "Ledger unavailable"
     detail = "The answer could not be recorded, so it is not given; try again after Retry-After."
 
 
 class NoCheckpoint(LedgerFault):
     code = "no_checkpoint"
-    title = "No checkpoint"
     detail = "The ledger has no signed checkpoint: there is no signing key, or too little was recorded yet."
 
 
 class UnknownCertificate(LedgerFault):
     code = "unknown_certificate"
-    title = "Unknown certificate"
     detail = "The ledger has no certificate of this id: none was recorded, or it was pruned."
 
 
@@ -291,13 +266,11 @@ class EncodingRefused(ProtocolRefused):
 
 class NotSupported(ProtocolRefused):
     code = "not_supported"
-    title = "Not supported"
     detail = "This extension of the Open Inference Protocol is not supported."
 
 
 class SigningDisabled(ServeError):
     code = "signing_disabled"
-    title = "Signing disabled"
     detail = "This service has no signing key; ask for application/json, without signed=true."
 
 
@@ -307,19 +280,16 @@ class ModelUnavailable(ServeError):
 
 class NotEverywhere(ModelUnavailable):
     code = "not_everywhere"
-    title = "Not everywhere"
     detail = "Not every process of the service confirmed the change of its models; ask again."
 
 
 class NotReady(ModelUnavailable):
     code = "not_ready"
-    title = "Not ready"
     detail = "No model serves, or one broke its guarantee; see GET /v1/models."
 
 
 class UnknownModel(ModelUnavailable):
     code = "unknown_model"
-    title = "Unknown model"
     detail = "No such model and version is served; GET /v1/models lists them."
 
 
@@ -331,7 +301,6 @@ class UnsoundModel(ModelUnavailable):
 
 class CallerGone(ServeError):
     code = "caller_gone"
-    title = "Caller gone"
     detail = "The caller hung up before the answer; only metrics and logs see this."
 
 
@@ -341,7 +310,6 @@ class Overload(ServeError):
 
 class DeadlineExceeded(Overload):
     code = "deadline_exceeded"
-    title = "Deadline exceeded"
     detail = "The answer was not ready within the time a request may take."
 
 
@@ -361,31 +329,26 @@ class BodiesFull(RetryLater):
 
 class KeyBusy(RetryLater):
     code = "key_busy"
-    title = "Key busy"
     detail = "This key has as many requests under way as it may; see Retry-After."
 
 
 class QueueFull(RetryLater):
     code = "queue_full"
-    title = "Queue full"
     detail = "Too much is waiting; try again after Retry-After."
 
 
 class RateLimited(RetryLater):
     code = "rate_limited"
-    title = "Rate limited"
     detail = "This key asks more often than it may; see Retry-After."
 
 
 class TooManyConnections(RetryLater):
     code = "too_many_connections"
-    title = "Too many connections"
     detail = "Every connection is busy; see Retry-After."
 
 
 class ShuttingDown(Overload):
     code = "shutting_down"
-    title = "Shutting down"
     detail = "The service finishes what it has; try again in a moment."
 
 
@@ -395,13 +358,11 @@ class EngineFault(ServeError):
 
 class EngineFailed(EngineFault):
     code = "engine_failed"
-    title = "Engine failed"
     detail = "The bound engine could not answer for this image; it has been logged."
 
 
 class EngineUnsound(EngineFault):
     code = "engine_unsound"
-    title = "Engine unsound"
     detail = "The engine contradicted itself, so there is no certificate; the model is taken out of service."
 
 

@@ -1,4 +1,4 @@
-"""What a trigger raised, as it is stored and sent: the payload of a Standard Webhook."""
+"""The event that a trigger raises, with its payload in the form of a Standard Webhook."""
 
 from base64 import b64encode
 from collections.abc import Mapping

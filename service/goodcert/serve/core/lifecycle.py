@@ -1,6 +1,6 @@
-"""Where the process stands between start and end, and how many requests it owes an answer.
+"""The lifecycle of the process (serving, leaving, refusing) and its number of requests in flight.
 
-serving -> leaving (readiness says 503, requests are still taken) -> refusing (new requests are answered 503)
+SERVING -> LEAVING (readiness answers 503, requests are still taken) -> REFUSING (new requests are answered 503)
 """
 
 import math

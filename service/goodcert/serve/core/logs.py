@@ -1,4 +1,4 @@
-"""What the service writes about itself: one line an event, as text or as JSON, with the id of the request.
+"""Structured logging: one line for each event, as text or as JSON, with the id of the request.
 
 No line holds a traceback, a path of a file, or the text of an exception, which may quote anything: an error is
 named by its type and by the functions it went through, the innermost last.

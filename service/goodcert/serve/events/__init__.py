@@ -1,6 +1,6 @@
-"""Calling somebody: rules over certificates, whose webhooks are delivered at least once.
+"""Triggers and webhooks: rules over certificates, whose events are delivered at least once.
 
-`settings.trigger_rules` says what a rule is, `watch` finds what it raises; the ledger keeps that with the
-certificate (`ledger.outbox`), `delivery` takes it to its receiver by a `webhook_client`; `receiver` is the other
-end, for trying it.
+`settings.trigger_rules` defines a rule, `watch` evaluates them, the ledger stores the events with the certificate
+(`ledger.outbox`), `delivery` sends them by a `webhook_client`, which connects through `address_pinning`;
+`receiver` is a receiver of webhooks for trying it out.
 """

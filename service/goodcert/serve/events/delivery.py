@@ -1,8 +1,8 @@
-"""Taking what triggers raised to their receivers, at least once: a task for each trigger.
+"""Delivery of webhooks, at least once: one task for each trigger takes events from the outbox and sends them.
 
-A letter is taken from the outbox for as long as an attempt may last, twice; an attempt that fails is followed by
-another after a wait that doubles, and after the last one the letter is dead. 410 disables the trigger: what is due
-is dead at once, until the next start or `goodcert triggers resend`.
+A letter is leased from the outbox for twice as long as an attempt may last. After a failed attempt it is retried
+with exponential backoff; after the last attempt it is a dead letter. The status 410 (Gone) disables the trigger,
+and letters that are due become dead at once, until the next start or `goodcert triggers resend`.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ LOOK_SECONDS = 5.0
 LONGEST_WAIT = timedelta(hours=1)
 
 Post = Callable[[Mapping[str, str], bytes], Awaitable[WebhookAnswer]]
-"""As `Target.post`."""
+"""As `WebhookClient.post`."""
 T = TypeVar("T")
 
 
@@ -88,7 +88,7 @@ class Courier:
         self._started = False
 
     def wake(self) -> None:
-        """Something was raised."""
+        """Look at the outbox now: something was raised and is committed."""
         self._woken.set()
 
     async def run(self) -> None:

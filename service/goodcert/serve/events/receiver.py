@@ -1,4 +1,4 @@
-"""The other end: takes webhooks, checks their signatures, and hands them on. For trying, not for the world."""
+"""A receiver of webhooks that verifies signatures: for trying triggers out, not for production."""
 
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

@@ -1,4 +1,4 @@
-"""What the triggers find in certificates. Windows are those of this process, and start empty."""
+"""Evaluates trigger rules over certificates. Sliding windows belong to one process, and start empty."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,5 @@
-"""What was said: every certificate in a database before its answer is sent, in a chain that shows what is missing.
+"""The ledger: an append-only, hash-chained record of every certificate, written before its answer is sent.
 
-chain, tables, database; `writer` appends, `reader` looks up, `audit` looks for what was changed;
-`outbox` keeps what triggers raised.
+`chain` defines the digests, `tables` and `database` the storage; `writer` appends, `reader` queries, `audit`
+verifies the chain, `retention` prunes, `export` writes tables; `outbox` stores the events that triggers raised.
 """

@@ -1,4 +1,4 @@
-"""Looking for what was changed: the chain walked anew, from the first row or the last pruning to the head."""
+"""Verification of the hash chain, from the first row or the last pruning to the head."""
 
 from collections.abc import Iterator
 from contextlib import closing

@@ -57,7 +57,7 @@ def sign_checkpoint(checkpoint: Checkpoint, made_at: str, signer: Signer) -> str
 
 
 def read_checkpoint(token: str, keys: KeySet) -> Checkpoint:
-    """Raises SignatureRefused."""
+    """The checkpoint in a JSON Web Signature by one of `keys`. Raises SignatureRefused."""
     try:
         payload = parse(verified(token, keys, CHECKPOINT))
     except ClaimsRefused as error:

@@ -1,5 +1,6 @@
-"""Rows as the driver gives them, whatever somebody made of them: SQLite keeps any type in any column, and tables
-can be made anew without their constraints. What is no row of ours is named, and never an error of a conversion."""
+"""Validation of rows read back from the database: SQLite stores any type in any column, and a table may have been
+recreated without its constraints. A malformed row is reported as damage, and never raises a conversion error.
+"""
 
 from collections.abc import Callable, Generator, Mapping
 from functools import cache, partial

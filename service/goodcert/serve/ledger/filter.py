@@ -1,4 +1,4 @@
-"""The query of a list of recorded certificates."""
+"""Parses the query of `GET /v1/certificates`: filters, page size and cursor."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Filter(NamedTuple):
 
 
 def parse_filter(items: Sequence[tuple[str, str]]) -> Filter:
-    """Raises BadFilter."""
+    """The filter in a query, given as pairs of name and value. Raises BadFilter."""
     given = dict(items)
     if len(given) < len(items) or given.keys() - _NAMES:
         raise BadFilter

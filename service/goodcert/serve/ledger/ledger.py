@@ -1,4 +1,4 @@
-"""The ledger of a running service: one writer, one reader."""
+"""The ledger of a running service: a writer and a reader on one database."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ class Ledger:
         events: Sequence[Event] = (),
         deadline: float = math.inf,
     ) -> Stored | None:
-        """As `Writer.append`."""
+        """Record certificates and what belongs to them in one transaction, as `Writer.append` does."""
         return await self._writer.append(bodies, name, answer, events, deadline)
 
     @property

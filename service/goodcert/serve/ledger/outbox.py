@@ -1,8 +1,8 @@
-"""What triggers raised and nobody has received yet, in the database of the ledger.
+"""The transactional outbox: events of triggers that nobody has received yet, in the database of the ledger.
 
-A letter is due at a time. Who takes it moves that time into the future, by longer than an attempt may last, and
-counts the attempt: nobody else takes it meanwhile, and if the taker dies it is due again. A letter with a reason
-is dead: it waits for a person.
+A letter has the time at which it is due. Taking it moves that time beyond the longest attempt (a lease) and counts
+the attempt: nobody else takes it meanwhile, and if the taker dies it is due again. A letter with a reason is a
+dead letter, and waits for a person.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -118,7 +118,7 @@ class Outbox:
             return sorted(names)
 
     def dead(self, trigger: str | None = None) -> Iterator[Dead]:
-        """Oldest first."""
+        """The dead letters, of one trigger or of all, oldest first and read as they are asked for."""
         query = select(_c.id, _c.trigger, _c.raised_at, _c.reason, _c.payload).where(_dead(trigger))
         with self._reads.begin() as connection:
             for row in connection.execution_options(yield_per=16).execute(query.order_by(_c.raised_at)):

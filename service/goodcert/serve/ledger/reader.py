@@ -1,4 +1,4 @@
-"""Looking up: one certificate, a page of them, or the answer to an idempotency key."""
+"""Queries of the ledger: one certificate by its id, a page of them, the answer stored for an idempotency key."""
 
 from typing import NamedTuple
 

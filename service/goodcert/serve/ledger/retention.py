@@ -1,4 +1,4 @@
-"""Forgetting the oldest certificates so that the chain of the others can still be checked."""
+"""Pruning of the oldest certificates, in such a way that the chain of the others can still be verified."""
 
 from sqlalchemy import Connection, delete, func, select
 

@@ -1,7 +1,7 @@
-"""The rows of certificates, and the head of their chain: what every transaction reads and writes.
+"""Reading and inserting rows of certificates and the head of their chain: the statements of every transaction.
 
-SQLAlchemy puts the statements together, once, and the driver runs them: in between, SQLAlchemy would take more of
-the processor than the database does. Errors are those of the driver.
+SQLAlchemy compiles the statements, once, and the driver executes them: through SQLAlchemy each time they would
+cost more processor time than the database itself. Errors are those of the driver.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them (migrations/versions)."""
+"""The tables of the database, as the newest migration leaves them (migrations/versions)."""
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 

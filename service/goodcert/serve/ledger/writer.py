@@ -1,4 +1,4 @@
-"""Appending: whatever waits while one transaction commits goes into the next one, in a thread of its own.
+"""Appends to the ledger with group commit: what waits during one transaction shares the next. Has its own thread.
 
 The transaction locks the head of the chain first, so several services on one database write one chain.
 """

@@ -1,1 +1,1 @@
-"""What makes a certificate evidence: signed, recorded before it leaves, computed anew by anybody."""
+"""Evidence: claims and their signatures, recomputation by a third party, idempotency of requests."""

@@ -1,8 +1,7 @@
-"""What a certificate may say: for each format one table, from the name of a claim to what its value has to be.
+"""The schema of the claims of a certificate: for each format a table from the name to the rule for its value.
 
-A format stays as it is once there are certificates of it, so its table takes no constant from elsewhere; whatever
-is to be said otherwise makes a new one. Format 1 is the one whose certificates do not name theirs. Nothing but the
-standard library is needed.
+A format never changes once certificates of it exist, so its table takes no constant from elsewhere; a change makes
+a new format. Format 1 is the one whose certificates do not name theirs. Needs nothing but the standard library.
 """
 
 import json

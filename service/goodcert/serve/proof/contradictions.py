@@ -1,4 +1,4 @@
-"""What a certificate says against itself, or against the clock: seen without its image and its model."""
+"""Consistency checks of a certificate against itself and the clock; they need neither its image nor its model."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Requests that are answered once: an Idempotency-Key, whose it is, and what it was used for."""
+"""Idempotency-Key: its syntax, the caller it belongs to, and the fingerprint of the request it was used for."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -11,7 +11,7 @@ _LONGEST = 255
 
 
 class Name(NamedTuple):
-    """Whose idempotency key."""
+    """An idempotency key with its caller, as two callers may use the same key. caller: as `caller_of` names it."""
 
     caller: str
     key: str

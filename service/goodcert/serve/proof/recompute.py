@@ -1,8 +1,8 @@
-"""A certificate computed anew, without the service: from its image and its model, by the method it names; and held
-against what the file itself gives.
+"""Recomputes a certificate without the service, from its image and its model, by the method that it names, and
+compares it with that and with what the file itself gives.
 
-What a sound evaluation cannot give is a fault, whoever computed it. What is only looser than any evaluation here
-is one where this very version is said to have computed it, and a remark where another one is.
+A value that no sound evaluation can give is a fault, whoever computed it. A value that is only looser than here is
+a fault if this very version is said to have computed it, and a remark if another one is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""What the service says, signed: compact JSON Web Signatures with Ed25519 and nothing else (RFC 7515, RFC 9864).
+"""Signatures: compact JSON Web Signatures with Ed25519 and no other algorithm (RFC 7515, RFC 9864).
 
 Signing keys are PEM files in one folder. Sorted by name, as `create_key` names them by time, the last private key
-signs; all are published, those that are only public too, so that what they signed stays verifiable.
+signs; all public keys are published, those without a private part too, so that old signatures stay verifiable.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""What every certificate passes on its way out."""
+"""Recording: ledger, signature, triggers and idempotency, which every certificate passes before it is sent."""

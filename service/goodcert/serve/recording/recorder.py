@@ -1,4 +1,4 @@
-"""Where every certificate leaves: recorded before it is sent, and once for an idempotency key."""
+"""Records every certificate in the ledger before it is sent, and answers an idempotency key once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -80,14 +80,14 @@ class Recorder:
 
     @property
     def ledger(self) -> "Ledger":
-        """Raises LedgerDisabled."""
+        """What `/v1/certificates` reads. Raises LedgerDisabled where none is kept."""
         if self._ledger is None:
             raise LedgerDisabled
         return self._ledger
 
     @property
     def signer(self) -> "Signer":
-        """Raises SigningDisabled."""
+        """Who signs certificates. Raises SigningDisabled where there are no signing keys."""
         if self._signer is None:
             raise SigningDisabled
         return self._signer

@@ -1,7 +1,7 @@
-"""A model loaded or unloaded in every process that serves: all do it, in one order, and then it is answered.
+"""Loading and unloading in all worker processes: each does it, in the same order, before the request is answered.
 
-The processes share a folder with a socket for each, and the names that were unloaded on request, which a process
-that starts later must know. Whoever joins or changes something holds its lock, so that nobody misses a change.
+The processes share a folder with one socket for each, and the names of models that were unloaded on request, which
+a process that starts later must know. Joining and changing hold a lock on it, so that no process misses a change.
 """
 
 import asyncio

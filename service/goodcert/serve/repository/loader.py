@@ -1,7 +1,8 @@
-"""How the files of a model become a model that answers, or the reason why not.
+"""Loading a model: from its files to a model that serves, or to the reason why it is refused.
 
-A model is served once it was examined (where it may come from a stranger), read, compiled, tried on random images,
-and found to be what it says of itself. Compiling runs batches of every size, so its first request is not slower.
+A file that may come from a stranger is examined in the sandbox first; then it is read, compiled, and tried on
+random images, and its metadata must agree with its graph. Compiling runs batches of every size (warm-up), so the
+first request is not slower.
 """
 
 import logging

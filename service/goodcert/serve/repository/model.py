@@ -1,4 +1,4 @@
-"""A model that answers, and one that does not."""
+"""A served model with its batchers, and the record of a model that was refused."""
 
 import logging
 from collections.abc import Callable
@@ -58,7 +58,7 @@ class ServedModel:
             raise UnsoundModel(f"{self.name} version {self.version}")
 
     def require_method(self, method: Method) -> None:
-        """Raises CrownUnavailable."""
+        """Refuse `crown` where the file has no linear bounds. Raises CrownUnavailable."""
         if method == "crown" and self.crown_batcher is None:
             raise CrownUnavailable(f"{self.name} version {self.version}")
 

@@ -1,8 +1,8 @@
-"""Which models are served, and how that changes while they are: load, unload, replace.
+"""The repository of served models, and its changes at run time: load, unload, replace (hot swap).
 
-A new version, or a new file in the place of an old one, is served once it is ready; until then, and where it is
-refused, the old one answers. A model that is replaced or unloaded gets no new requests. Those that have it finish
-on it: each holds the model, and when the last lets go, its queues are closed and its memory is given back.
+A new version, or a new file in place of an old one, is served once it is ready; until then, and if it is refused,
+the old one answers. A model that is replaced or unloaded gets no new requests. Requests that hold it finish on it;
+when the last lets go, its queues are closed and its memory is freed (reference counting).
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""The processes that serve, from their start to their end, and the connections they hold."""
+"""Server processes: assembly, start and graceful shutdown, the supervisor of workers, connections and TLS."""

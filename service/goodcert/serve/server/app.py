@@ -1,4 +1,4 @@
-"""The application: its parts put together, opened at start, closed at the end."""
+"""The ASGI application: middleware and routes put together, resources opened at startup and closed at shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The parts of the application that the settings choose; what is off is not even imported."""
+"""Builds the optional parts of the application from the settings, importing only what is switched on."""
 
 import asyncio
 import logging

@@ -1,8 +1,8 @@
-"""Connections with deadlines: whoever is silent or slow is answered or hung up on, and makes room for others.
+"""HTTP connections with timeouts (slowloris protection), a limit on their number, and a limit on header bytes.
 
-uvicorn gives a client all the time in the world for its headers, and its parser any number of them. One look at
-all connections, some times a second, closes those that are late, which costs a request nothing but a few times of
-the clock.
+uvicorn has no timeout for slow headers and no limit on how many there are. One timer looks at all connections a
+few times a second and closes those that are overdue, so a request costs no timer of its own, only readings of the
+clock.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""How uvicorn listens, as the settings say: who speaks for a connection, how long it may take, and TLS."""
+"""The options of uvicorn from the settings: protocol class, timeouts, limit of connections, TLS."""
 
 import ssl
 from functools import partial

@@ -36,7 +36,7 @@ class RequestParser(HttpRequestParser):
         self.set_dangerous_leniencies(lenient_data_after_close=True)
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # what transports give
-        """Raises httptools.HttpParserError."""
+        """Bytes as they come from the socket, any number. Raises httptools.HttpParserError."""
         while True:
             try:
                 super().feed_data(data)

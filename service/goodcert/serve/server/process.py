@@ -1,10 +1,9 @@
-"""One process that serves: started, and ended without losing a request.
+"""One server process: its start and its graceful shutdown, in which no accepted request is lost.
 
-To be told to end (SIGTERM, or Ctrl-C) takes these steps: readiness says 503; for `drain_ms` requests are taken as
-before, so that balancers can look away (not after Ctrl-C: whoever is at a terminal waits); then new requests are
-answered 503 with `Connection: close` until every one taken before has its answer; then the port and idle
-connections are closed, and gRPC ends. `grace_ms` limits the whole; what is not answered by then is broken off,
-with 503 too.
+On SIGTERM or SIGINT: readiness turns to 503; for `drain_ms` requests are still taken, so that load balancers can
+notice (not after SIGINT, as a person waits at a terminal); then new requests get 503 with `Connection: close`
+until all earlier ones have their answer; then the listening socket, idle connections and gRPC are closed.
+`grace_ms` limits the whole; what is not answered by then is cancelled and gets 503, too.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""Which variables of the environment are settings, and which only begin like them.
+"""Distinguishes settings among the environment variables from variables that only begin like them.
 
-Kubernetes tells every container where the Services of its namespace are, in variables that begin with a Service's
-name (`enableServiceLinks`, on by default). Those of a Service named `goodcert`, or `goodcert-web`, begin as
-settings do, and its `GOODCERT_PORT` is no port but an address: `tcp://10.96.12.7:8000`.
+For every Service of a namespace, Kubernetes sets variables that begin with the Service's name
+(`enableServiceLinks`, on by default). Those of a Service named `goodcert`, or `goodcert-web`, begin as settings
+do, and its `GOODCERT_PORT` is no port but an address: `tcp://10.96.12.7:8000`.
 """
 
 import logging

@@ -248,7 +248,7 @@ class Settings(BaseSettings):
     def _told_apart(cls, triggers: tuple[Trigger, ...]) -> tuple[Trigger, ...]:
         if len({trigger.name for trigger in triggers}) < len(triggers):
             raise ValueError("expected a name of its own for each trigger")
-        if triggers and not (_has("standardwebhooks") and _has("h11")):
+        if triggers and not (_has("standardwebhooks") and _has("httpcore")):
             raise ValueError("this needs libraries that are not installed: pip install 'goodcert[triggers]'")
         return triggers
 

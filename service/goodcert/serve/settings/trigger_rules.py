@@ -1,4 +1,4 @@
-"""A trigger as the settings have it: what it looks for, and whom it calls."""
+"""The settings of a trigger: its conditions, and the webhook that it calls."""
 
 import binascii
 from base64 import b64decode

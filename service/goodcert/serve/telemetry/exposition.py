@@ -1,8 +1,8 @@
-"""The metrics as Prometheus reads them, without holding up requests.
+"""`/metrics` in the Prometheus text format, rendered without blocking the event loop for long.
 
-Rendering costs about 2 ms, and ten times a request's share of the event loop is too much at once: a process
-that serves alone renders one metric at a time and lets requests in between. Several processes keep their values
-in files of one folder, which whoever is asked adds up, in a thread; or nobody but the supervisor is asked, on
+Rendering costs about 2 ms, ten times a request's share of the loop. A single process renders one metric at a time
+and lets requests run in between. Several processes keep their values in files of one folder (the multiprocess mode
+of prometheus_client), which are merged in a thread of whichever process is asked, or by the supervisor on
 `metrics_port`.
 """
 

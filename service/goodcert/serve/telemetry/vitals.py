@@ -1,6 +1,6 @@
-"""Gauges that nobody counts: they are read off the running service, at every scrape and once a second.
+"""Gauges read from the running service (models, queues, GPU memory), at every scrape and once a second.
 
-Once a second, because the values of several processes are read without asking them.
+Once a second, because the values of several processes are merged from files, without asking the processes.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ class Vitals:
 
     def refresh(self) -> None:
         """Set every gauge; on the event loop, like everything that reads a queue."""
-        self._metrics.add_up()
         models = self._repository.all()
         self._show_models(models)
         self._show_queues(models)
@@ -47,7 +46,6 @@ class Vitals:
             yield
         finally:
             task.cancel()
-            self._metrics.add_up()
 
     async def _repeat(self) -> None:
         while True:
