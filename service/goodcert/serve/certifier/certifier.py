@@ -16,7 +16,6 @@ from goodcert.engine.threads import cores
 from goodcert.serve.batching import threads
 from goodcert.serve.batching.batcher import Priority
 from goodcert.serve.batching.threads import INLINE_BYTES
-from goodcert.serve.certifier.coalescing import Coalescer
 from goodcert.serve.certifier.refusal_throttle import RefusalThrottle
 from goodcert.serve.core import certificate_ids
 from goodcert.serve.core.errors import BadEpsilon, DeadlineExceeded, EngineUnsound, QueueFull
@@ -86,7 +85,6 @@ class Certifier:
         self._metrics = metrics
         # As many as cores: more would only hold more decoded images in memory at once.
         self._threads = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
-        self._small: Coalescer[Around | None] = Coalescer()
         self._throttle = RefusalThrottle()
 
     async def require_room(
@@ -158,10 +156,9 @@ class Certifier:
         self._threads.shutdown(cancel_futures=True)
 
     async def _prepare(self, upload: bytes, metadata: Metadata, deadline: float) -> Around:
-        """Small images on the loop, together with those of others; large ones in a thread, so that they do not
-        hold up the others."""
+        """Small images on the loop; large ones in a thread, so that they do not hold up the others."""
         if len(upload) <= INLINE_BYTES:
-            around = await self._small.run(partial(self._prepare_small, upload, metadata))
+            around = self._prepare_small(upload, metadata)
             if around is not None:
                 return around
         return await threads.run(partial(self._prepare_large, upload, metadata), deadline, self._threads)
