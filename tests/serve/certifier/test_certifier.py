@@ -4,14 +4,14 @@ import asyncio
 import os
 import threading
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve.batching.batcher import Batcher, QueueLimits, in_thread
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.certifier.certifier import INLINE_PIXELS, Certifier, Question, parse_radius
 from goodcert.serve.certifier.refusal_throttle import INTERVAL_SECONDS
 from goodcert.serve.core.errors import (
@@ -23,7 +23,7 @@ from goodcert.serve.core.errors import (
     UnsoundModel,
 )
 from goodcert.serve.core.verdict import Verdict
-from goodcert.serve.repository.predictor import predict
+from goodcert.serve.repository.predictor import CrownWork, IbpWork
 from goodcert.serve.repository.repository import Repository
 from goodcert.serve.server import assembly
 from goodcert.serve.settings.settings import Settings
@@ -209,9 +209,7 @@ def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, thres
 
 def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
     heart = undecided(make_heart(), png)
-    heart.model.crown_batcher = Batcher(
-        in_thread(partial(predict, heart.model.engine, method="crown")), QueueLimits(max_items=0)
-    )
+    heart.model.crown_batcher = Batcher(CrownWork(heart.model.engine), QueueLimits(max_items=0))
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
     assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION
@@ -220,7 +218,7 @@ def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_hear
 
 def test_refusals_beyond_the_rate_are_told_one_after_another(make_heart, png):
     heart = make_heart()
-    heart.model.batcher = Batcher(in_thread(partial(predict, heart.model.engine)), QueueLimits(max_items=0))
+    heart.model.batcher = Batcher(IbpWork(heart.model.engine), QueueLimits(max_items=0))
 
     async def refused():
         loop = asyncio.get_running_loop()

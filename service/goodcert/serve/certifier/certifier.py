@@ -14,7 +14,7 @@ from goodcert.engine import Method
 from goodcert.engine.radius import search
 from goodcert.engine.threads import cores
 from goodcert.serve.batching import threads
-from goodcert.serve.batching.batcher import Priority
+from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.batching.threads import INLINE_BYTES
 from goodcert.serve.certifier.refusal_throttle import RefusalThrottle
 from goodcert.serve.core import certificate_ids

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from goodcert.serve.batching.batcher import Priority
+from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.certifier.certifier import Question
 from goodcert.serve.core.errors import BadPriority
 from goodcert.serve.http.multipart import media_type

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from goodcert.engine.radius import WIDTH
-from goodcert.serve.batching.batcher import BULK_SHARE
+from goodcert.serve.batching.lanes import BULK_SHARE
 from goodcert.serve.core.errors import NotReady, ServeError, ShuttingDown
 from goodcert.serve.http import schemas
 from goodcert.serve.http.multipart import FORM, PART, RAW, images_of, read_body

@@ -7,16 +7,16 @@ from typing import Literal
 
 from goodcert.artifact import Metadata
 from goodcert.engine import Method
-from goodcert.serve.batching.batcher import Batcher, Begin
+from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.core.errors import CrownUnavailable, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
-from goodcert.serve.repository.predictor import Answer, ServingEngine
+from goodcert.serve.repository.predictor import Answer, CrownWork, IbpWork, ServingEngine
 
 log = logging.getLogger("goodcert.serve")
 
 ImageBatcher = Batcher[Prepared, Answer]
-MakeBatcher = Callable[[Begin[Prepared, Answer]], ImageBatcher]
-MakeCrownBatcher = Callable[[Begin[Prepared, Answer], int], ImageBatcher]
+MakeBatcher = Callable[[IbpWork], ImageBatcher]
+MakeCrownBatcher = Callable[[CrownWork, int], ImageBatcher]
 """The number: how many images CROWN bounds side by side."""
 
 
