@@ -12,8 +12,9 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.batching.lanes import QueueLimits
-from goodcert.serve.certifier.certifier import INLINE_PIXELS, Certifier, Question, parse_radius
+from goodcert.serve.certifier.certifier import Certifier, Question, parse_radius
 from goodcert.serve.certifier.refusal_throttle import INTERVAL_SECONDS
+from goodcert.serve.certifier.upload_decoder import INLINE_PIXELS, UploadDecoder
 from goodcert.serve.core.errors import (
     CrownUnavailable,
     DeadlineExceeded,
@@ -140,7 +141,7 @@ def undecided(heart, png):
 
 def test_large_images_are_decoded_in_as_many_threads_as_the_process_has_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(77)), raising=False)
-    assert Certifier(1, Metrics(CollectorRegistry()))._threads._max_workers == 77
+    assert UploadDecoder(1)._threads._max_workers == 77
 
 
 def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):

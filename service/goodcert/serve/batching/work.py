@@ -7,7 +7,6 @@ in Python is done on the event loop, before and after, and the engine's thread i
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, TypeVar
 
 from goodcert.serve.core.errors import EngineFailed
@@ -58,16 +57,15 @@ def results(
     finish: Callable[[X], Sequence[R | Exception]], done: X | Raised, count: int
 ) -> Sequence[R | Exception]:
     """One for each of so many items; where the batch failed, an error of its own, all with the same cause."""
-    made = attempt(partial(_counted, count), attempt(finish, done))
-    if not isinstance(made, Raised):
-        return made
-    log.error("the engine failed on a batch of %d", count, exc_info=made.error)
-    return [_failed(made.error) for _ in range(count)]
-
-
-def _counted(count: int, made: Sequence[R]) -> Sequence[R]:
-    if len(made) != count:
-        raise ValueError(f"the engine gave {len(made)} results, expected {count}")
+    try:
+        if isinstance(done, Raised):
+            raise done.error
+        made = finish(done)
+        if len(made) != count:
+            raise ValueError(f"the engine gave {len(made)} results, expected {count}")
+    except Exception as error:
+        log.exception("the engine failed on a batch of %d", count)
+        return [_failed(error) for _ in range(count)]
     return made
 
 

@@ -57,10 +57,13 @@ class ServedModel:
         if not self.sound:
             raise UnsoundModel(f"{self.name} version {self.version}")
 
-    def require_method(self, method: Method) -> None:
-        """Raises CrownUnavailable."""
-        if method == "crown" and self.crown_batcher is None:
+    def require_method(self, method: Method) -> ImageBatcher:
+        """The queue that is asked, by `auto` at first. Raises CrownUnavailable."""
+        if method != "crown":
+            return self.batcher
+        if self.crown_batcher is None:
             raise CrownUnavailable(f"{self.name} version {self.version}")
+        return self.crown_batcher
 
     @property
     def batchers(self) -> list[ImageBatcher]:
