@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodcert.serve.batching.forecast import BatchTime, Forecast, batches
+from goodcert.serve.batching.forecast import BatchTime, batches, seconds_until_done
 from goodcert.serve.batching.lanes import Lanes, Priority, QueuedItem, QueueLimits
 
 PRIORITIES: tuple[Priority, ...] = ("monitor", "bulk")
@@ -74,10 +74,11 @@ def test_no_item_is_in_a_later_batch_than_was_foreseen(
 def test_more_items_are_never_done_sooner(
     max_batch: int, at_once: int, count: int, others: int, priority: Priority
 ) -> None:
-    forecast = Forecast(QueueLimits(max_batch, at_once=at_once), 2.0, [0.5])
-    seconds = forecast.seconds(priority, count, others)
-    assert seconds <= forecast.seconds(priority, count + 1, others)
-    assert seconds <= forecast.seconds(priority, count, others + 1)
+    def seconds(count: int, others: int) -> float:
+        return seconds_until_done(limits, priority, count, others, [0.5], 2.0)
+
+    limits = QueueLimits(max_batch, at_once=at_once)
+    assert seconds(count, others) <= min(seconds(count + 1, others), seconds(count, others + 1))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_more_items_are_never_done_sooner(
 )
 def test_each_batch_begins_in_the_thread_that_is_free_first(at_once, running, count, seconds):
     limits = QueueLimits(4, at_once=at_once)
-    assert Forecast(limits, 10.0, running).seconds("monitor", count, 0) == seconds
+    assert seconds_until_done(limits, "monitor", count, 0, running, 10.0) == seconds
 
 
 def after(*seconds: float) -> float:

@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from goodcert.serve.batching.deadlines import DeadlineTimer
-from goodcert.serve.batching.forecast import BatchTime, Forecast
+from goodcert.serve.batching.forecast import BatchTime, seconds_until_done
 from goodcert.serve.batching.lanes import Lanes, Priority, QueuedBatch, QueuedItem, QueueLimits
 from goodcert.serve.batching.work import Work, attempt, results
 from goodcert.serve.core.errors import QueueFull, ShuttingDown
@@ -118,10 +118,9 @@ class Batcher(Generic[T, R]):
 
     def _seconds(self, priority: Priority, count: int) -> float:
         """Until so many items of the priority should be done."""
-        now = perf_counter()
+        now, others = perf_counter(), len(self._lanes["monitor" if priority == "bulk" else "bulk"])
         running = [now - batch.began for batch in self._running]
-        others = len(self._lanes) - len(self._lanes[priority])
-        return Forecast(self._limits, self._batch_time.seconds, running).seconds(priority, count, others)
+        return seconds_until_done(self._limits, priority, count, others, running, self._batch_time.seconds)
 
     def _queue(
         self, items: Sequence[T], size_bytes: int, deadline: float, priority: Priority

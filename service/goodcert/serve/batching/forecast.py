@@ -5,7 +5,7 @@ from those that can be answered. Where more is asked than the engine can do, all
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from goodcert.serve.batching.lanes import Priority, QueueLimits
@@ -34,22 +34,23 @@ class BatchTime:
         return BatchTime(old + _NEWEST * (min(seconds, _SLOWEST * old) - old), self.seen)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """batch_seconds: how long a batch takes. running: for how many seconds each batch under way has run."""
+def seconds_until_done(
+    limits: QueueLimits,
+    priority: Priority,
+    count: int,
+    others: int,
+    running: Iterable[float],
+    batch_seconds: float,
+) -> float:
+    """Until so many items of the priority are done, where so many of the other one wait: after the batches that
+    run and those that they fill, each in the thread that is free first.
 
-    limits: QueueLimits
-    batch_seconds: float
-    running: Sequence[float]
-
-    def seconds(self, priority: Priority, count: int, others: int) -> float:
-        """Until so many items of the priority are done, where so many of the other one wait: after the batches
-        that run and those that they fill, each in the thread that is free first."""
-        at_once, seconds = self.limits.at_once, self.batch_seconds
-        left = sorted(max(seconds - elapsed, 0.0) for elapsed in self.running)
-        free = [0.0] * (at_once - len(left))
-        before, thread = divmod(batches(self.limits, priority, count, others) - 1, at_once)
-        return (free + left)[thread] + (before + 1) * seconds
+    running: for how many seconds each batch under way has run. batch_seconds: how long a batch takes.
+    """
+    left = sorted(max(batch_seconds - elapsed, 0.0) for elapsed in running)
+    before, thread = divmod(batches(limits, priority, count, others) - 1, limits.at_once)
+    free = limits.at_once - len(left)
+    return (left[thread - free] if thread >= free else 0.0) + (before + 1) * batch_seconds
 
 
 def batches(limits: QueueLimits, priority: Priority, count: int, others: int) -> int:
