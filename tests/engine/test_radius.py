@@ -4,22 +4,18 @@ import numpy as np
 import pytest
 
 from goodcert import engine
-from goodcert.engine.radius import WIDTH, radii, search
+from goodcert.engine.radius import WIDTH, RadiusSearch, radii
 from graphs import classifier
 
 
 def searched(largest: float) -> tuple[float | None, list[float]]:
     """The answer where everything up to `largest` is certified, and all that was tried."""
-    tried: list[float] = []
-    steps = search()
-    asked = next(steps)
-    while True:
-        assert len(asked) <= WIDTH
-        tried += asked
-        try:
-            asked = steps.send([epsilon <= largest for epsilon in asked])
-        except StopIteration as end:
-            return end.value, tried
+    search, tried = RadiusSearch(), list[float]()
+    while search.epsilons:
+        assert len(search.epsilons) <= WIDTH
+        tried += search.epsilons
+        search.tell([epsilon <= largest for epsilon in search.epsilons])
+    return search.found, tried
 
 
 @pytest.mark.parametrize(
@@ -38,10 +34,9 @@ def test_there_is_no_answer_where_not_even_0_is_certified() -> None:
 
 
 def test_a_dip_of_the_bound_further_out_is_not_believed() -> None:
-    steps = search()
-    next(steps)
-    asked = steps.send([True, True, False, True, True, False, False, False, False, False, False])
-    assert asked == [n / 100 for n in range(11, 20)]
+    search = RadiusSearch()
+    search.tell([True, True, False, True, True, False, False, False, False, False, False])
+    assert search.epsilons == [n / 100 for n in range(11, 20)]
 
 
 def test_rows_are_searched_in_step_in_four_passes() -> None:

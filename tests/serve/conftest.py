@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from goodcert.artifact import Metadata, write
 from goodcert.engine.certificates import Certificates
-from goodcert.serve.batching.batcher import Batcher, QueueLimits
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.repository.files import find
 from goodcert.serve.repository.loader import Loader

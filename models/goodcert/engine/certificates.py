@@ -30,11 +30,6 @@ class Certificates:
         """One record for several batches, in order."""
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
-    def undecided(self, threshold: float) -> NDArray[np.bool_]:
-        """(N,): rejected, but not provably, which a tighter bound can change. Accepted images do not count: lower
-        bounds hardly ever certify them, and they are most of the traffic."""
-        return np.asarray((self.confidence <= threshold) & (self.confidence_upper_bound > threshold))
-
     def possible(self) -> NDArray[np.bool_]:
         """(N, K): which classes can win inside the ball; k cannot when some l is certainly above it."""
         return np.asarray(~(self.margins < 0).any(axis=2))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,7 @@ from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.crown_engine import Tighten
 from goodcert.engine.errors import EngineError
+from goodcert.engine.methods import Method, undecided
 from goodcert.engine.prediction import confidence
 from goodcert.engine.radius import radii
 
@@ -28,8 +29,6 @@ CHUNK = 64
 
 _MARGINS = 2**24
 """The most margins that are made at once (128 MiB)."""
-
-Method: TypeAlias = Literal["ibp", "crown", "auto"]
 
 
 class Engine:
@@ -79,7 +78,7 @@ class Engine:
         """Certificates of images (N, C, H, W): uint8, or float32 in [0, 1]; epsilon in [0, 1], one or (N,).
 
         method: `ibp`; `crown`, which is tighter and hundreds of times slower; or `auto`, crown for the images that
-        ibp leaves undecided at `threshold` (`Certificates.undecided`), where the model has it.
+        ibp leaves undecided at `threshold` (methods.py), where the model has it.
         Raises ValueError for images of another shape, dtype or range, or another epsilon or method, and
         EngineError, by node and operator, for `crown` where the model has none.
         """
@@ -93,7 +92,8 @@ class Engine:
         if method == "crown":
             return self._tightened(certificates, ball, np.arange(len(ball.point)))
         if threshold is not None and method == "auto" and "crown" in self.methods:
-            return self._tightened(certificates, ball, np.flatnonzero(certificates.undecided(threshold)))
+            hard = undecided(certificates.confidence, certificates.confidence_upper_bound, threshold)
+            return self._tightened(certificates, ball, np.flatnonzero(hard))
         return certificates
 
     def certified_radius(

@@ -4,7 +4,7 @@ A decimal digit a pass. The bound grows with epsilon but for rounding, so the an
 a row that hold; whatever it is, its own bound was evaluated, and that of a larger ball covers every smaller one.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +13,31 @@ DIGITS = 4
 WIDTH = 11
 """The most epsilons that are tried at once."""
 
-Search = Generator[list[float], Sequence[bool], float | None]
 
-
-def search() -> Search:
-    """Yields epsilons to try and is sent, in order, which of them are certified; returns the largest that is, or
-    None where not even 0 is.
+class RadiusSearch:
+    """epsilons: to be tried next, in ascending order; none when the search is over. found: the largest so far that
+    is certified; None where not even 0 is.
 
     Each epsilon is the float64 nearest to a decimal of at most `DIGITS` places in [0, 1], for which the ball makes
     room (ball.py): the decimal number itself is certified too.
     """
-    held = _row((yield [n / 10 for n in range(WIDTH)]))
-    if held == 0:
-        return None
-    best, scale = held - 1, 10
-    for _ in range(DIGITS - 1):
-        best, scale = best * 10, scale * 10
-        if best < scale:
-            best += _row((yield [(best + n) / scale for n in range(1, 10)]))
-    return best / scale
 
+    def __init__(self) -> None:
+        self.epsilons = [n / 10 for n in range(WIDTH)]
+        self.found: float | None = None
+        self._scale = 10
 
-def _row(certified: Sequence[bool]) -> int:
-    """How many hold before the first that does not."""
-    return next((i for i, holds in enumerate(certified) if not holds), len(certified))
+    def tell(self, certified: Sequence[bool]) -> None:
+        """Which of the epsilons are; those behind the first that is not do not count."""
+        held = next((i for i, holds in enumerate(certified) if not holds), len(certified))
+        if held:
+            self.found = self.epsilons[held - 1]
+        self._scale *= 10
+        if self.found is None or self.found == 1 or self._scale > 10**DIGITS:
+            self.epsilons = []
+        else:
+            best = round(self.found * self._scale)
+            self.epsilons = [(best + n) / self._scale for n in range(1, 10)]
 
 
 Certified = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.bool_]]
@@ -45,17 +46,11 @@ Certified = Callable[[NDArray[np.int64], NDArray[np.float64]], NDArray[np.bool_]
 
 def radii(count: int, certified: Certified) -> NDArray[np.float64]:
     """(count,) the searches of all rows in step, one call of `certified` a pass; NaN where 0 is not certified."""
-    searches = [search() for _ in range(count)]
-    asked = {row: next(one) for row, one in enumerate(searches)}
-    found = np.full(count, np.nan)
-    while asked:
-        sizes = [len(epsilons) for epsilons in asked.values()]
-        holds = certified(np.repeat([*asked], sizes), np.concatenate([*asked.values()]))
-        answers = dict(zip(asked, np.split(holds, np.cumsum(sizes)[:-1]), strict=True))
-        asked = {}
-        for row, answer in answers.items():
-            try:
-                asked[row] = searches[row].send(answer.tolist())
-            except StopIteration as end:
-                found[row] = np.nan if end.value is None else end.value
-    return found
+    searches = [RadiusSearch() for _ in range(count)]
+    while open_rows := [row for row, search in enumerate(searches) if search.epsilons]:
+        asked = [searches[row].epsilons for row in open_rows]
+        sizes = [len(epsilons) for epsilons in asked]
+        holds = certified(np.repeat(open_rows, sizes), np.concatenate(asked))
+        for row, answer in zip(open_rows, np.split(holds, np.cumsum(sizes)[:-1]), strict=True):
+            searches[row].tell(answer.tolist())
+    return np.array([np.nan if search.found is None else search.found for search in searches])

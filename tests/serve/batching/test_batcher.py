@@ -7,16 +7,24 @@ from contextlib import asynccontextmanager
 from functools import wraps
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from goodcert.serve.batching.batcher import Batcher, Priority, QueueLimits, in_thread
+from goodcert.serve.batching import batcher, lanes
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import DeadlineExceeded, EngineFailed, QueueFull, ShuttingDown
 
-PRIORITIES: tuple[Priority, ...] = ("monitor", "bulk")
+
+class InThread:
+    """Work that the engine's thread does from end to end."""
+
+    def prepare(self, items):
+        return items
+
+    def finish(self, done):
+        return done
 
 
-class Double:
+class Double(InThread):
     """Doubles numbers, when `gate` is open; "slow" waits until `slow` is set, too. A batch takes `seconds` of the
     time `now`, which else stands still."""
 
@@ -27,7 +35,7 @@ class Double:
         self.batches = []
         self.now = self.seconds = 0.0
 
-    def __call__(self, items):
+    def run(self, items):
         self.batches.append(list(items))
         self.entered.release()
         assert self.gate.wait(30)
@@ -48,7 +56,7 @@ class Bench:
     def __init__(self, **limits):
         self.work = Double()
         self.runs = []
-        self.batcher = Batcher(in_thread(self.work), QueueLimits(**limits), self.runs.append)
+        self.batcher = Batcher(self.work, QueueLimits(**limits), self.runs.append)
 
     def submit(self, item, size_bytes=1, seconds=30.0, priority="monitor"):
         """A task that is already in the queue when this returns control to the loop once."""
@@ -89,7 +97,8 @@ async def bench_after(*seconds, **limits):
     """A bench with the time of its work, which has had batches that took so long."""
     with pytest.MonkeyPatch.context() as patch:
         async with bench(**limits) as made:
-            patch.setattr("goodcert.serve.batching.batcher.perf_counter", lambda: made.work.now)
+            for module in (batcher, lanes):
+                patch.setattr(module, "perf_counter", lambda: made.work.now)
             for made.work.seconds in seconds:
                 await made.submit(0)
                 await made.work.begun()
@@ -276,49 +285,6 @@ async def test_a_service_that_has_become_slower_is_found_out_after_some_batches(
         assert await asyncio.gather(first, *waiting) == [0, 2]
 
 
-@pytest.mark.parametrize(
-    ("max_batch", "priority", "count", "others", "batches"),
-    [
-        (8, "monitor", 9, 0, 2),
-        (8, "bulk", 5, 0, 3),  # 2 at once
-        (8, "monitor", 12, 100, 2),  # 6 at once
-        (8, "bulk", 5, 100, 3),
-        (1, "bulk", 3, 100, 12),  # one in every four
-        (1, "bulk", 3, 1, 5),  # at most two for the one monitor, and three of its own
-        (1, "monitor", 3, 100, 4),
-        (64, "monitor", 128, 1, 3),
-    ],
-)
-def test_the_batches_to_come_are_counted_by_what_each_lane_may_have(max_batch, priority, count, others, batches):
-    assert QueueLimits(max_batch).batches(priority, count, others) == batches
-
-
-@pytest.mark.parametrize(
-    ("at_once", "priority", "count", "others", "batches"),
-    [
-        (3, "monitor", 7, 0, 7),
-        (2, "bulk", 3, 0, 6),  # every other batch is left to monitors
-        (7, "bulk", 6, 0, 7),
-        (2, "bulk", 3, 100, 12),  # one in every four
-        (2, "bulk", 3, 1, 8),
-    ],
-)
-def test_of_batches_of_one_those_that_bulk_leaves_count_as_well(at_once, priority, count, others, batches):
-    assert QueueLimits(1, at_once=at_once).batches(priority, count, others) == batches
-
-
-@given(
-    st.integers(1, 256), st.integers(1, 16), st.integers(1, 500), st.integers(0, 500), st.sampled_from(PRIORITIES)
-)
-def test_the_quick_estimate_is_never_below_the_exact_one(
-    max_batch: int, at_once: int, count: int, others: int, priority: Priority
-) -> None:
-    """In batches, after all threads have just begun one: the latest that the items can be done."""
-    limits = QueueLimits(max_batch, at_once=at_once)
-    rounds = (limits.batches(priority, count, others) - 1) // at_once
-    assert limits.most_batches(count + others) >= 1 + rounds + 1
-
-
 def in_slots(count, **limits):
     """So many batches of one item under way."""
     return bench(max_batch=1, at_once=count, **limits)
@@ -459,6 +425,36 @@ async def test_an_engine_that_raises_fails_its_batch_and_no_other():
         assert await b.submit(4) == 8
 
 
+def fails(_):
+    raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("step", ["prepare", "run", "finish"])
+@claim
+async def test_whichever_step_raises_the_batch_fails_and_the_next_does_not(step):
+    async with bench() as b:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(b.work, step, fails)
+            errors = await asyncio.gather(*map(b.submit, range(3)), return_exceptions=True)
+        assert [(type(error), error.__cause__.args) for error in errors] == [(EngineFailed, ("secret",))] * 3
+        assert await b.submit(4) == 8
+
+
+@claim
+async def test_the_loop_prepares_and_finishes_and_the_engines_thread_runs():
+    async with bench() as b:
+        seen = []
+        for step in ("prepare", "run", "finish"):
+            does = getattr(b.work, step)
+            setattr(
+                b.work, step, lambda given, does=does: (seen.append(threading.current_thread()), does(given))[1]
+            )
+        assert await b.submit(1) == 2
+        loops, engine = threading.current_thread(), seen[1]
+        assert seen == [loops, engine, loops]
+        assert engine.name.startswith("engine")
+
+
 @claim
 async def test_an_error_in_the_place_of_a_result_goes_to_its_caller_alone():
     async with bench() as b:
@@ -471,12 +467,10 @@ async def test_an_error_in_the_place_of_a_result_goes_to_its_caller_alone():
 
 @claim
 async def test_too_few_answers_are_an_error_and_not_a_mixture():
-    batcher = Batcher(in_thread(lambda items: items[1:]), QueueLimits())
-    deadline = asyncio.get_running_loop().time() + 30
-    tasks = [batcher.submit(i, size_bytes=1, deadline=deadline) for i in range(3)]
-    errors = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(error) for error in errors] == [EngineFailed] * 3
-    await batcher.close()
+    async with bench() as b:
+        b.work.finish = lambda done: done[1:]
+        errors = await asyncio.gather(*map(b.submit, range(3)), return_exceptions=True)
+        assert [type(error) for error in errors] == [EngineFailed] * 3
 
 
 @claim

@@ -4,16 +4,17 @@ import asyncio
 import os
 import threading
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from goodcert.serve.batching.batcher import Batcher, QueueLimits, in_thread
-from goodcert.serve.certifier.certifier import INLINE_PIXELS, Certifier, Question, parse_radius
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
+from goodcert.serve.certifier.certifier import Certifier, Question, parse_radius
 from goodcert.serve.certifier.refusal_throttle import INTERVAL_SECONDS
+from goodcert.serve.certifier.upload_decoder import INLINE_PIXELS, UploadDecoder
 from goodcert.serve.core.errors import (
     CrownUnavailable,
     DeadlineExceeded,
@@ -23,7 +24,7 @@ from goodcert.serve.core.errors import (
     UnsoundModel,
 )
 from goodcert.serve.core.verdict import Verdict
-from goodcert.serve.repository.predictor import predict
+from goodcert.serve.repository.predictor import CrownWork, IbpWork
 from goodcert.serve.repository.repository import Repository
 from goodcert.serve.server import assembly
 from goodcert.serve.settings.settings import Settings
@@ -140,7 +141,7 @@ def undecided(heart, png):
 
 def test_large_images_are_decoded_in_as_many_threads_as_the_process_has_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(77)), raising=False)
-    assert Certifier(1, Metrics(CollectorRegistry()))._threads._max_workers == 77
+    assert UploadDecoder(1)._threads._max_workers == 77
 
 
 def test_crown_is_asked_for_every_image_and_says_so(make_heart, png):
@@ -209,9 +210,7 @@ def test_auto_leaves_accepted_and_certified_images_to_ibp(make_heart, png, thres
 
 def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_heart, png):
     heart = undecided(make_heart(), png)
-    heart.model.crown_batcher = Batcher(
-        in_thread(partial(predict, heart.model.engine, method="crown")), QueueLimits(max_items=0)
-    )
+    heart.model.crown_batcher = Batcher(CrownWork(heart.model.engine), QueueLimits(max_items=0))
     (certificate,) = heart.run(png, method="auto")
     assert certificate.answer.method == "ibp"
     assert certificate.verdict == Verdict.OUT_OF_DISTRIBUTION
@@ -220,7 +219,7 @@ def test_auto_keeps_the_answer_of_ibp_where_the_queue_of_crown_is_full(make_hear
 
 def test_refusals_beyond_the_rate_are_told_one_after_another(make_heart, png):
     heart = make_heart()
-    heart.model.batcher = Batcher(in_thread(partial(predict, heart.model.engine)), QueueLimits(max_items=0))
+    heart.model.batcher = Batcher(IbpWork(heart.model.engine), QueueLimits(max_items=0))
 
     async def refused():
         loop = asyncio.get_running_loop()

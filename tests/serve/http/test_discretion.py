@@ -196,7 +196,7 @@ def test_a_fault_that_nobody_thought_of_is_told_by_its_type_alone(service, log, 
     def explode(*_):
         raise RuntimeError(f"/etc/{SECRET}: {IMAGE!r}")
 
-    monkeypatch.setattr("goodcert.serve.certifier.certifier._verdict", explode)
+    monkeypatch.setattr("goodcert.serve.certifier.certifier.judge", explode)
     monkeypatch.setattr("goodcert.serve.http.schemas.models_body", explode)
     for answer in (service.certify(IMAGE), service.client.get("/v1/models")):
         assert answer.json()["code"] == "internal_error"

@@ -1,5 +1,7 @@
 """A batch through the engine and back to single answers."""
 
+import asyncio
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +9,12 @@ import pytest
 
 from goodcert.bounds.ball import around_bytes
 from goodcert.engine.certificates import Certificates
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import EngineFailed, EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository import predictor
-from goodcert.serve.repository.predictor import Answer, begin, predict
+from goodcert.serve.repository.predictor import Answer, IbpWork, predict
 
 
 @pytest.fixture
@@ -48,16 +52,16 @@ TWO = Certificates(
 
 
 def test_answers_come_back_in_order_as_plain_numbers(batch):
-    assert predict(Fixed(TWO), batch[:2]) == [
+    assert predict(Fixed(TWO), batch[:2]) == (
         Answer(0, 0.9, 0.8, 0.95, (0,), "ibp"),
         Answer(1, 0.6, 0.5, 0.7, (0, 1), "crown"),
-    ]
+    )
 
 
 def test_an_image_gets_the_same_answer_alone_and_in_any_batch(batch, make_engine):
     engine = make_engine()
     together = predict(engine, batch)
-    assert [predict(engine, [one])[0] for one in batch] == together
+    assert tuple(predict(engine, [one])[0] for one in batch) == together
     assert predict(engine, batch[::-1]) == together[::-1]
 
 
@@ -77,16 +81,24 @@ def test_one_unsound_image_is_an_error_in_its_own_place_and_its_neighbours_are_n
 
 
 def test_too_few_rows_fail_the_batch(batch):
+    async def story():
+        batcher = Batcher(IbpWork(Fixed(TWO)), QueueLimits())
+        try:
+            await batcher.submit_all(batch, size_bytes=1, deadline=math.inf)
+        finally:
+            await batcher.close()
+
     with pytest.raises(EngineFailed):
-        predict(Fixed(TWO), batch)
+        asyncio.run(story())
 
 
 @pytest.mark.parametrize("inline", [0, 2**18], ids=["large", "small"])
 def test_in_steps_a_batch_gets_the_same_answers_large_or_small(batch, make_engine, monkeypatch, inline):
     monkeypatch.setattr(predictor, "INLINE_NUMBERS", inline)
     engine = make_engine()
-    run = begin(engine, batch)
+    work = IbpWork(engine)
+    prepared = work.prepare(batch)
     assert not engine.batches  # the engine's thread has it to do
-    finish = run()
+    done = work.run(prepared)
     assert engine.batches == [len(batch)]
-    assert list(finish()) == predict(engine, batch)
+    assert work.finish(done) == predict(engine, batch)

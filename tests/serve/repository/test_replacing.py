@@ -13,7 +13,8 @@ import pytest
 
 from goodcert import engine
 from goodcert.artifact import write
-from goodcert.serve.batching.batcher import Batcher, QueueLimits
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import UnknownModel
 from goodcert.serve.images.decode import Decoded
 from goodcert.serve.images.preprocess import prepare

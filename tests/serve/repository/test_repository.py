@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from goodcert.serve.batching.batcher import Batcher, QueueLimits
+from goodcert.serve.batching.batcher import Batcher
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import UnknownModel, UnsoundModel
 from goodcert.serve.repository.loader import Loader
 from goodcert.serve.repository.repository import Repository

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from goodcert.engine.engine import Engine, Method
+from goodcert.engine.engine import Engine
+from goodcert.engine.methods import Method
 from goodcert.evaluation.fuzzing.evaluators import EVALUATORS
 from goodcert.evaluation.fuzzing.search import Balls, Contradiction, against
 

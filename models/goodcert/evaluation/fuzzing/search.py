@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from goodcert.bounds.ball import Ball, around
 from goodcert.engine.certificates import Certificates
-from goodcert.engine.engine import Engine, Method
+from goodcert.engine.engine import Engine
+from goodcert.engine.methods import Method
 from goodcert.engine.prediction import confidence
 from goodcert.evaluation.fuzzing.evaluators import SLOW, Evaluate, evaluators
 

@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from goodcert.engine.radius import WIDTH
-from goodcert.serve.batching.batcher import BULK_SHARE
+from goodcert.serve.batching.lanes import BULK_SHARE
 from goodcert.serve.core.errors import ServeError
 from goodcert.serve.http.multipart import images_of
 from goodcert.serve.http.params import CertifyParams

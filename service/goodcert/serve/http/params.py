@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Scope
 
 from goodcert.engine import Method
-from goodcert.serve.batching.batcher import Priority
+from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.certifier.certifier import Question, parse_radius
 from goodcert.serve.core.errors import (
     BadPriority,

@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from goodcert.engine import Method
-from goodcert.serve.batching.batcher import Priority
+from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.certifier.certifier import Question, Radius, parse_radius
 from goodcert.serve.core.errors import BadEpsilon, BadInference, MethodNotOffered
 from goodcert.serve.oip import json_fields, tensors

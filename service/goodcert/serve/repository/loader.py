@@ -9,22 +9,19 @@ import logging
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 from goodcert.artifact import parse
 from goodcert.engine.admission import require_agreement
 from goodcert.engine.sandbox.parent import Sandbox, plain
 from goodcert.engine.threads import at_once
-from goodcert.serve.batching.batcher import in_thread
 from goodcert.serve.repository.files import Files, Place, read
 from goodcert.serve.repository.model import (
-    ImageBatcher,
     MakeBatcher,
     MakeCrownBatcher,
     RefusedVersion,
     ServedModel,
 )
-from goodcert.serve.repository.predictor import Compile, ServingEngine, begin, predict
+from goodcert.serve.repository.predictor import Compile, CrownWork, IbpWork
 
 log = logging.getLogger("goodcert.serve")
 
@@ -71,13 +68,11 @@ class Loader:
         artifact = parse(*files)
         engine = self.compile(artifact.model, device=self.device, threads=self.threads)
         require_agreement(artifact.metadata, engine.input_shape, engine.classes, engine.heads)
-        batcher = self.make_batcher(partial(begin, engine))
-        crown = self._crown_batcher(engine) if "crown" in engine.methods else None
+        batcher = self.make_batcher(IbpWork(engine))
+        crown = None
+        if "crown" in engine.methods:
+            crown = self.make_crown_batcher(CrownWork(engine), at_once(engine.device, self.threads))
         return ServedModel(*place.key, artifact.metadata, artifact.sha256, engine, batcher, crown_batcher=crown)
-
-    def _crown_batcher(self, engine: ServingEngine) -> ImageBatcher:
-        work = in_thread(partial(predict, engine, method="crown"))
-        return self.make_crown_batcher(work, at_once(engine.device, self.threads))
 
 
 def _trust(_: bytes, __: bytes | None) -> None:

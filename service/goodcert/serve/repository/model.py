@@ -7,16 +7,16 @@ from typing import Literal
 
 from goodcert.artifact import Metadata
 from goodcert.engine import Method
-from goodcert.serve.batching.batcher import Batcher, Begin
+from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.core.errors import CrownUnavailable, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
-from goodcert.serve.repository.predictor import Answer, ServingEngine
+from goodcert.serve.repository.predictor import Answer, CrownWork, IbpWork, ServingEngine
 
 log = logging.getLogger("goodcert.serve")
 
 ImageBatcher = Batcher[Prepared, Answer]
-MakeBatcher = Callable[[Begin[Prepared, Answer]], ImageBatcher]
-MakeCrownBatcher = Callable[[Begin[Prepared, Answer], int], ImageBatcher]
+MakeBatcher = Callable[[IbpWork], ImageBatcher]
+MakeCrownBatcher = Callable[[CrownWork, int], ImageBatcher]
 """The number: how many images CROWN bounds side by side."""
 
 
@@ -57,10 +57,14 @@ class ServedModel:
         if not self.sound:
             raise UnsoundModel(f"{self.name} version {self.version}")
 
-    def require_method(self, method: Method) -> None:
-        """Refuse `crown` where the file has no linear bounds. Raises CrownUnavailable."""
-        if method == "crown" and self.crown_batcher is None:
+    def require_method(self, method: Method) -> ImageBatcher:
+        """The queue that is asked, by `auto` at first. Raises CrownUnavailable where the file has no linear
+        bounds."""
+        if method != "crown":
+            return self.batcher
+        if self.crown_batcher is None:
             raise CrownUnavailable(f"{self.name} version {self.version}")
+        return self.crown_batcher
 
     @property
     def batchers(self) -> list[ImageBatcher]:

@@ -1,11 +1,11 @@
 """What the service asks of an engine, and the way of a batch through it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import starmap
 from math import prod
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import onnx
@@ -15,8 +15,7 @@ from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.engine import Evaluation
-from goodcert.serve.batching.batcher import Finish, in_thread
-from goodcert.serve.core.errors import EngineFailed, EngineUnsound, UnsoundModel
+from goodcert.serve.core.errors import EngineUnsound, UnsoundModel
 from goodcert.serve.images.preprocess import Prepared
 
 INLINE_NUMBERS = 2**18
@@ -45,7 +44,7 @@ class ServingEngine(Protocol):
     def certify_balls(self, ball: Ball, method: Method = "ibp") -> Certificates:
         """Certify a batch of balls, float32 (N, C, H, W)."""
 
-    def propagate(self, ball: Ball) -> Sequence[Evaluation]:
+    def propagate(self, ball: Ball) -> list[Evaluation]:
         """What takes the time of `certify_balls` by ibp, and leaves the interpreter to others meanwhile."""
 
     def conclude(self, evaluations: Sequence[Evaluation]) -> Certificates:
@@ -71,35 +70,47 @@ class Answer:
     method: str
 
 
-def begin(engine: ServingEngine, batch: Sequence[Prepared]) -> Callable[[], Finish[Answer]]:
-    """The steps of `predict` by ibp; a batch that would hold up the event loop is left to the engine's thread."""
-    numbers = len(batch) * max(prod(engine.input_shape), engine.classes**2)
-    if numbers > INLINE_NUMBERS:
-        return in_thread(partial(predict, engine))(list(batch))
-    ball = _stack(batch)
-
-    def run() -> Finish[Answer]:
-        evaluations = engine.propagate(ball)
-        return lambda: _answers(engine.conclude(evaluations), len(batch))
-
-    return run
+Outcomes: TypeAlias = tuple[Answer | EngineUnsound | UnsoundModel, ...]
+"""One an image, in order: EngineUnsound in the place of one that contradicts itself, and then UnsoundModel in the
+places of the others: nothing that was said in the same breath may be believed."""
 
 
-def predict(
-    engine: ServingEngine, batch: Sequence[Prepared], method: Method = "ibp"
-) -> list[Answer | EngineUnsound | UnsoundModel]:
-    """One answer per image, in order; EngineUnsound in the place of one that contradicts itself, and then
-    UnsoundModel in the places of the others: nothing that was said in the same breath may be believed."""
-    return _answers(engine.certify_balls(_stack(batch), method), len(batch))
+class IbpWork:
+    """A batch by ibp; one that would hold up the event loop is left to the engine's thread from end to end."""
+
+    def __init__(self, engine: ServingEngine) -> None:
+        self._engine = engine
+
+    def prepare(self, batch: Sequence[Prepared]) -> Ball | Sequence[Prepared]:
+        numbers = len(batch) * max(prod(self._engine.input_shape), self._engine.classes**2)
+        return batch if numbers > INLINE_NUMBERS else _stack(batch)
+
+    def run(self, batch: Ball | Sequence[Prepared]) -> list[Evaluation] | Outcomes:
+        return self._engine.propagate(batch) if isinstance(batch, Ball) else predict(self._engine, batch)
+
+    def finish(self, done: list[Evaluation] | Outcomes) -> Outcomes:
+        return done if isinstance(done, tuple) else _outcomes(self._engine.conclude(done))
 
 
-def _answers(certificates: Certificates, count: int) -> list[Answer | EngineUnsound | UnsoundModel]:
-    if len(certificates.index) != count:
-        raise EngineFailed(f"got {len(certificates.index)} answers, expected {count}")
-    answers = _unstack(certificates)
-    if any(isinstance(answer, EngineUnsound) for answer in answers):
-        return [answer if isinstance(answer, EngineUnsound) else UnsoundModel() for answer in answers]
-    return list(answers)
+class CrownWork:
+    """A batch by crown, in the engine's thread from end to end: it takes so long that nothing else counts."""
+
+    def __init__(self, engine: ServingEngine) -> None:
+        self._engine = engine
+
+    def prepare(self, batch: Sequence[Prepared]) -> Sequence[Prepared]:
+        return batch
+
+    def run(self, batch: Sequence[Prepared]) -> Outcomes:
+        return predict(self._engine, batch, "crown")
+
+    def finish(self, done: Outcomes) -> Outcomes:
+        return done
+
+
+def predict(engine: ServingEngine, batch: Sequence[Prepared], method: Method = "ibp") -> Outcomes:
+    """A batch by the method, from end to end."""
+    return _outcomes(engine.certify_balls(_stack(batch), method))
 
 
 def _stack(batch: Sequence[Prepared]) -> Ball:
@@ -111,9 +122,8 @@ def _stack(batch: Sequence[Prepared]) -> Ball:
     return Ball(*(np.stack(arrays) for arrays in zip(*unfolded, strict=True)))
 
 
-def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
+def _outcomes(certificates: Certificates) -> Outcomes:
     rows = zip(
-        certificates.sound().tolist(),
         certificates.index.tolist(),
         certificates.confidence.tolist(),
         certificates.confidence_lower_bound.tolist(),
@@ -122,12 +132,15 @@ def _unstack(certificates: Certificates) -> list[Answer | EngineUnsound]:
         certificates.method.tolist(),
         strict=True,
     )
-    return [
-        Answer(index, confidence, lower, upper, possible, method)
-        if sound
-        else EngineUnsound(f"lower {lower!r}, confidence {confidence!r}, upper {upper!r}")
-        for sound, index, confidence, lower, upper, possible, method in rows
-    ]
+    answers, sound = tuple(starmap(Answer, rows)), certificates.sound().tolist()
+    if all(sound):
+        return answers
+    return tuple(
+        UnsoundModel()
+        if holds
+        else EngineUnsound(f"lower {a.lower!r}, confidence {a.confidence!r}, upper {a.upper!r}")
+        for holds, a in zip(sound, answers, strict=True)
+    )
 
 
 def _classes(possible: NDArray[np.bool_]) -> list[tuple[int, ...]]:

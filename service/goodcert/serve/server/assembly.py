@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from goodcert.engine.sandbox.parent import Sandbox
 from goodcert.engine.sandbox.parent import SandboxLimits as QuarantineLimits
-from goodcert.serve.batching.batcher import Batcher, BatchRun, QueueLimits
+from goodcert.serve.batching.batcher import Batcher, BatchRun
+from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import LedgerUnavailable
 from goodcert.serve.core.version import version
 from goodcert.serve.http.service import Service

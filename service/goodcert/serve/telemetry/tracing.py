@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from goodcert.serve.batching import batcher
+from goodcert.serve.batching import lanes
 from goodcert.serve.batching.batcher import BatchRun
 from goodcert.serve.core import logs
 
@@ -99,7 +99,7 @@ def _callers(headers: Iterable[tuple[bytes, bytes]]) -> Context:
 
 def _note(span: trace.Span) -> None:
     """Let the queue, the log and webhooks know what they belong to; forgotten with the task of the request."""
-    batcher.note.set(get_current())
+    lanes.note.set(get_current())
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier)
     logs.traceparent.set(carrier.get("traceparent", ""))
