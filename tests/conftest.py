@@ -1,4 +1,11 @@
-"""What every test shares: generators that repeat themselves, and the devices that are there."""
+"""What every test shares: generators that repeat themselves, one thread, and the devices that are there."""
+
+import os
+
+# Before PyTorch is imported, and for the processes that tests start. Its threads wait for each other without
+# letting go of their cores, and tests run side by side: beside other programs the smallest training took 30 times
+# the processor time on two threads that it takes on one. Tests that are about threads say how many.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torch
@@ -9,14 +16,25 @@ settings.load_profile("goodcert")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes")
+    parser.addoption("--slow", action="store_true", help="also run the tests that take minutes, and every sweep")
+    parser.addoption(
+        "--sweep", action="store_true", help="also run sweeps as a whole, of which a share always runs"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="takes minutes; run with --slow"))
+    reasons = {
+        "slow": "takes minutes; run with --slow",
+        "sweep": "a share of it ran; run the whole with --sweep",
+    }
+    if config.getoption("--slow"):
+        reasons.clear()
+    elif config.getoption("--sweep"):
+        del reasons["sweep"]
+    for item in items:
+        for name, reason in reasons.items():
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from goodcert.cli import main as cli
+from goodcert.evaluation import speed
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -18,26 +21,27 @@ def goodcert(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_demo_shows_three_verdicts_and_leaves_nothing_running() -> None:
-    demo = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/demo.py")], capture_output=True, text=True, timeout=120, check=True
-    )
-    verdicts = {line.split()[-1] for line in demo.stdout.splitlines() if re.match(r"\w+\.(png|bmp) ", line)}
+@pytest.fixture(scope="module")
+def demo() -> str:
+    """What the demo printed."""
+    command = [sys.executable, str(ROOT / "scripts/demo.py")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_the_demo_shows_three_verdicts_and_leaves_nothing_running(demo: str) -> None:
+    verdicts = {line.split()[-1] for line in demo.splitlines() if re.match(r"\w+\.(png|bmp) ", line)}
     assert verdicts == {"in_distribution", "out_of_distribution", "out_of_distribution_certified"}
-    listening = re.search(r"http://127\.0\.0\.1:(\d+)", demo.stdout)
+    listening = re.search(r"http://127\.0\.0\.1:(\d+)", demo)
     assert listening
     assert goodcert("certify", str(ROOT / "LICENSE"), "--url", listening[0]).returncode == 1
 
 
-def test_the_readme_shows_what_the_demo_prints() -> None:
-    demo = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/demo.py")], capture_output=True, text=True, timeout=120, check=True
-    )
+def test_the_readme_shows_what_the_demo_prints(demo: str) -> None:
     shown = re.search(
         r"^mnist-good100 version.*?(?=\n```)", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
     )
     assert shown
-    (words, numbers), (printed, measured) = map(_words_and_numbers, (shown[0], demo.stdout.strip()))
+    (words, numbers), (printed, measured) = map(_words_and_numbers, (shown[0], demo.strip()))
     assert words == printed
     assert measured == pytest.approx(numbers, abs=2e-6)  # processors differ in the last digit
 
@@ -101,10 +105,12 @@ def test_inspect_accepts_the_default_model() -> None:
     assert "bound methods: ibp, crown" in answer.stdout
 
 
-def test_bench_engine_prints_a_table_of_ratios() -> None:
-    answer = goodcert("bench", "engine", "--nets", "S", "--batches", "1", "--threads", "1")
-    assert answer.returncode == 0, answer.stderr
-    *_, row = answer.stdout.strip().splitlines()
+def test_bench_engine_prints_a_table_of_ratios(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_SECONDS_PER_ROW", 0.2)
+    assert cli.main(["bench", "engine", "--nets", "S", "--batches", "1", "--threads", "1"]) == 0
+    *_, row = capsys.readouterr().out.strip().splitlines()
     net, batch, threads, *_, ratio = [cell.strip() for cell in row.strip("|").split("|")]
     assert (net, batch, threads) == ("S", "1", "1")
     assert float(ratio) > 1

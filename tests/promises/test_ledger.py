@@ -3,31 +3,29 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import numpy as np
 import pytest
+from joserfc.jwk import KeySet
 from PIL import Image
 from sqlalchemy import select
 
-from goodcert.serve.ledger.audit import audit
+from goodcert.serve.ledger.audit import Audit, audit
 from goodcert.serve.ledger.database import existing
 from goodcert.serve.ledger.tables import certificates
 from goodcert.serve.proof.signing import CERTIFICATE, create_key, key_set, verified
 from postgres import Postgres, missing, postgres
+from serving import CERTIFY, Served, serving
 
-PATH = "/v1/models/mnist-good100/versions/1/certify"
 _PNG = {"Content-Type": "image/png"}
 # So that a busy machine makes these tests slow, and nothing else.
-_PATIENT = ("--threads", "1", "--request-timeout-ms", "60000")
+FLAGS = ("--threads", "1", "--request-timeout-ms", "60000", "--ledger-url")
 
 
 @pytest.fixture(scope="module")
@@ -38,31 +36,44 @@ def server() -> Iterator[Postgres]:
         yield running
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def new_ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """The URL of an empty database each time."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    return str(request.getfixturevalue("server").database())
+        return lambda: f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.db'}"
+    database: Callable[[], str] = request.getfixturevalue("server").database
+    return database
 
 
-@contextmanager
-def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a service of its own, and its process."""
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0", *_PATIENT, *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as service:
-        watchdog = threading.Timer(300, service.kill)
-        watchdog.start()
-        try:
-            assert service.stderr
-            address = next(a[0] for line in service.stderr if (a := re.search(r"http://127\.0\.0\.1:\d+", line)))
-            drain = threading.Thread(target=service.stderr.read)  # so that a talkative service never blocks
-            drain.start()
-            yield address, service
-            service.kill()
-            drain.join()
-        finally:
-            watchdog.cancel()
-            service.kill()
+@pytest.fixture
+def url(new_ledger: Callable[[], str]) -> str:
+    return new_ledger()
+
+
+class Pair(NamedTuple):
+    """Two services that sign with the same keys and record in the ledger at `url`."""
+
+    url: str
+    first: Served
+    second: Served
+
+
+@pytest.fixture(scope="module")
+def pair(new_ledger: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    url, keys = new_ledger(), tmp_path_factory.mktemp("keys")
+    create_key(keys)
+    options = (*FLAGS, url, "--signing-keys", str(keys))
+    with serving(*options) as first, serving(*options) as second:
+        yield Pair(url, first, second)
+
+
+def audited(pair: Pair, keys: KeySet | None = None) -> Audit:
+    with existing(pair.url).begin() as connection:
+        return audit(connection, keys)
+
+
+def address(served: Served) -> str:
+    return f"http://127.0.0.1:{served.port}"
 
 
 def images() -> Callable[[], bytes]:
@@ -81,10 +92,10 @@ def images() -> Callable[[], bytes]:
 class Load:
     """Callers who ask until the service is gone, or told to stop; `answers` is what they received with 200."""
 
-    def __init__(self, address: str, callers: int = 8) -> None:
+    def __init__(self, served: Served, callers: int = 8) -> None:
         self.answers: list[bytes] = []
         self.refused: list[int] = []
-        self._address, self._stop, self._image = address, threading.Event(), images()
+        self._address, self._stop, self._image = address(served), threading.Event(), images()
         self._grown = threading.Condition()
         self._threads = [threading.Thread(target=self._ask) for _ in range(callers)]
 
@@ -106,7 +117,7 @@ class Load:
         with httpx.Client(base_url=self._address, headers=_PNG, timeout=60) as client:
             while not self._stop.is_set():
                 try:
-                    answer = client.post(PATH, content=self._image())
+                    answer = client.post(CERTIFY, content=self._image())
                 except httpx.HTTPError:
                     return
                 with self._grown:
@@ -126,10 +137,10 @@ def recorded(url: str) -> set[bytes]:
 def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_there(
     url: str, record_property: Callable[[str, object], None]
 ) -> None:
-    with serving("--ledger-url", url) as (address, service), Load(address) as load:
+    with serving(*FLAGS, url) as served, Load(served) as load:
         load.wait_for(answers=200)
-        service.send_signal(signal.SIGKILL)
-        service.wait()
+        served.process.send_signal(signal.SIGKILL)
+        served.process.wait()
     with existing(url).begin() as connection:
         found = audit(connection, None)
     missing = len(set(load.answers) - recorded(url))
@@ -139,43 +150,40 @@ def test_after_kill_9_under_load_every_certificate_that_a_client_received_is_the
     assert set(load.answers) <= recorded(url)
 
 
-def test_two_services_share_one_chain(url: str, tmp_path: Path) -> None:
-    create_key(tmp_path / "keys")
-    options = ("--ledger-url", url, "--signing-keys", str(tmp_path / "keys"))
-    with serving(*options) as (first, _), serving(*options) as (second, _):
-        with Load(first, 4) as one, Load(second, 4) as two:
-            one.wait_for(answers=40)
-            two.wait_for(answers=40)
-        answers = one.answers + two.answers
-        keys = httpx.get(f"{first}/v1/keys").content
-        identity = json.loads(two.answers[0])["id"]
-        told = httpx.get(f"{first}/v1/certificates/{identity}", headers={"Accept": "application/jose"}).text
-        assert verified(told, key_set(keys), CERTIFICATE) == two.answers[0]
-    with existing(url).begin() as connection:
-        assert audit(connection, key_set(keys))[1:] == (len(answers), audit(connection, None).checkpoints, [])
+def test_two_services_share_one_chain(pair: Pair) -> None:
+    keys = key_set(httpx.get(f"{address(pair.first)}/v1/keys").content)
+    before = audited(pair, keys)
+    with Load(pair.first, 4) as one, Load(pair.second, 4) as two:
+        one.wait_for(answers=40)
+        two.wait_for(answers=40)
+    identity = json.loads(two.answers[0])["id"]
+    there = f"{address(pair.first)}/v1/certificates/{identity}"
+    told = httpx.get(there, headers={"Accept": "application/jose"}).text
+    assert verified(told, keys, CERTIFICATE) == two.answers[0]
+    after = audited(pair, keys)
+    assert (after.last - before.last, after.faults) == (len(one.answers + two.answers), [])
 
 
-def test_one_idempotency_key_at_two_services_at_once_makes_one_certificate(url: str) -> None:
-    with serving("--ledger-url", url) as (first, _), serving("--ledger-url", url) as (second, _):
-        image, headers = images()(), _PNG | {"Idempotency-Key": "once"}
-        with ThreadPoolExecutor(16) as callers:
-            asked = [
-                callers.submit(httpx.post, address + PATH, content=image, headers=headers, timeout=60)
-                for address in [first, second] * 8
-            ]
-            answers = [each.result() for each in asked]
-        assert {answer.status_code for answer in answers} == {200}
-        assert len({answer.content for answer in answers}) == 1
-    with existing(url).begin() as connection:
-        assert audit(connection, None)[:2] == (1, 1)
+def test_one_idempotency_key_at_two_services_at_once_makes_one_certificate(pair: Pair) -> None:
+    before, image, headers = audited(pair), images()(), _PNG | {"Idempotency-Key": "once"}
+    with ThreadPoolExecutor(16) as callers:
+        asked = [
+            callers.submit(httpx.post, at + CERTIFY, content=image, headers=headers, timeout=60)
+            for at in [address(pair.first), address(pair.second)] * 8
+        ]
+        answers = [each.result() for each in asked]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    after = audited(pair)
+    assert (after.first, after.last) == (1, before.last + 1)
 
 
 def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(
     server: Postgres, record_property: Callable[[str, object], None]
 ) -> None:
     url = server.database()
-    with serving("--ledger-url", url) as (address, _):
-        with Load(address) as load:
+    with serving(*FLAGS, url) as served:
+        with Load(served) as load:
             load.wait_for(answers=50)
             server.stop()
             try:
@@ -183,7 +191,7 @@ def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(
             finally:
                 server.start()
             load.wait_for(answers=len(load.answers) + 50)
-        refused = httpx.get(f"{address}/health/ready").status_code
+        refused = httpx.get(f"{address(served)}/health/ready").status_code
     told = f"8 callers, {len(load.answers)} certificates received, {len(load.refused)} refused"
     record_property("found", f"{told}, {len(set(load.answers) - recorded(url))} missing")
     assert refused == 200
@@ -192,8 +200,8 @@ def test_without_its_database_the_service_refuses_and_goes_on_when_it_is_back(
 
 def test_without_its_database_the_service_serves_and_counts_where_that_is_wanted(server: Postgres) -> None:
     url = server.database()
-    with serving("--ledger-url", url, "--ledger-on-failure", "serve") as (address, _):
-        with Load(address) as load:
+    with serving(*FLAGS, url, "--ledger-on-failure", "serve") as served:
+        with Load(served) as load:
             load.wait_for(answers=50)
             server.stop()
             try:
@@ -201,7 +209,7 @@ def test_without_its_database_the_service_serves_and_counts_where_that_is_wanted
             finally:
                 server.start()
             load.wait_for(answers=len(load.answers) + 50)
-        metrics = httpx.get(f"{address}/metrics").text
+        metrics = httpx.get(f"{address(served)}/metrics").text
     counted = {
         name: float(re.search(rf"^goodcert_ledger_{name}_total (\S+)$", metrics, re.MULTILINE)[1])  # type: ignore[index]
         for name in ("recorded", "lost")
@@ -212,10 +220,6 @@ def test_without_its_database_the_service_serves_and_counts_where_that_is_wanted
 
 
 def test_a_service_that_may_not_answer_without_its_ledger_does_not_start_without_it() -> None:
-    command = [sys.executable, "-m", "goodcert.cli.main", "serve", "--port", "0"]
-    url = "postgresql://goodcert:secret@127.0.0.1:9/none"
-    started = subprocess.run(
-        [*command, "--ledger-url", url], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert started.returncode != 0
-    assert "secret" not in started.stderr + started.stdout
+    with serving(*FLAGS, "postgresql://goodcert:secret@127.0.0.1:9/none") as served:
+        assert served.end() != 0
+    assert "secret" not in str(served.lines)

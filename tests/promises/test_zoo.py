@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from goodcert import zoo
 from goodcert.artifact import Artifact, read
-from goodcert.evaluation import card, results
+from goodcert.evaluation import benchmarks, card, results
 from goodcert.evaluation.evaluate import evaluate
 from goodcert.evaluation.measures import Results
 from goodcert.training.recipes import RECIPES
@@ -76,10 +77,34 @@ def test_the_card_is_the_one_that_the_recorded_results_make(shipped: Shipped) ->
     assert (shipped.file.parent / "card.md").read_text(encoding="utf-8") == text
 
 
+DIGITS = [key for key in PROMISES if "mnist" in key[0]]
+FEW = 200
+
+
+@pytest.fixture
+def few(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The packs, with FEW images from all over each."""
+    for name in ("mnist_test", "fashion_sample_a", "letters_a", "notmnist_a", "cifar10_test"):
+        with np.load(data / f"{name}.npz") as pack:
+            np.savez(tmp_path / name, **{key: array[:: max(1, len(array) // FEW)] for key, array in pack.items()})
+    monkeypatch.setattr(benchmarks, "NOISE_IMAGES", FEW)
+    return tmp_path
+
+
+@pytest.mark.parametrize("shipped", DIGITS, ids="-".join, indirect=True)
+def test_evaluating_on_few_images_comes_close_to_the_recorded_results(shipped: Shipped, few: Path) -> None:
+    """As close as so few can come."""
+    again = evaluate(shipped.artifact, few)
+    assert again.accuracy == pytest.approx(shipped.recorded.accuracy, abs=1)
+    reached = {name: result.guaranteed_auc for name, result in again.outside.items()}
+    recorded = {name: result.guaranteed_auc for name, result in shipped.recorded.outside.items()}
+    assert reached == pytest.approx(recorded, abs=5)
+
+
 @pytest.mark.parametrize(
     "shipped",
     [
-        pytest.param(key, id="-".join(key), marks=[pytest.mark.slow] if "cifar10" in key[0] else [])
+        pytest.param(key, id="-".join(key), marks=pytest.mark.sweep if key in DIGITS else pytest.mark.slow)
         for key in PROMISES
     ],
     indirect=True,

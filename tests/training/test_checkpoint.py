@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -45,12 +46,21 @@ train(tiny_recipe(), Deadly(), Path(sys.argv[1]), torch.device("cpu"), seconds=f
 """
 
 
-@pytest.mark.parametrize(("seconds", "left"), [("3600", 0), ("0", 10)])
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Of PyTorch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("seconds", "left", "threads"), [("3600", 0, 1), ("0", 10, 2)], indirect=["threads"])
 def test_a_killed_process_goes_on_to_the_same_bits_and_the_same_log(
-    recipe: Recipe, data: Datasets, tmp_path: Path, seconds: str, left: int
+    recipe: Recipe, data: Datasets, tmp_path: Path, seconds: str, left: int, threads: int
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", KILLED, tmp_path / "cut", str(torch.get_num_threads()), seconds]
+    command = [sys.executable, "-c", KILLED, tmp_path / "cut", str(threads), seconds]
     killed = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     facts, tensors = checkpoint.read(tmp_path / "cut")
