@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodcert.serve.batching.forecast import BatchTime, batches, seconds_until_done
+from goodcert.serve.batching.forecast import BatchTime, at_most, batches, seconds_until_done
 from goodcert.serve.batching.lanes import Lanes, Priority, QueuedItem, QueueLimits
 
 PRIORITIES: tuple[Priority, ...] = ("monitor", "bulk")
@@ -66,6 +66,17 @@ def test_no_item_is_in_a_later_batch_than_was_foreseen(
 ) -> None:
     limits = QueueLimits(max_batch)
     assert last_batch(limits, priority, count, others) <= batches(limits, priority, count, others)
+
+
+@given(
+    st.integers(1, 70), st.integers(1, 8), st.integers(1, 100), st.integers(0, 100), st.sampled_from(PRIORITIES)
+)
+def test_what_is_told_at_a_glance_is_no_less_than_the_forecast(
+    max_batch: int, at_once: int, count: int, others: int, priority: Priority
+) -> None:
+    limits = QueueLimits(max_batch, at_once=at_once)
+    seconds = seconds_until_done(limits, priority, count, others, [0.0] * at_once, 1.0)
+    assert seconds <= at_most(count + others, 1.0)
 
 
 @given(

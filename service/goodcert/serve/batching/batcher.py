@@ -15,7 +15,7 @@ from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from goodcert.serve.batching.deadlines import DeadlineTimer
-from goodcert.serve.batching.forecast import BatchTime, seconds_until_done
+from goodcert.serve.batching.forecast import BatchTime, at_most, seconds_until_done
 from goodcert.serve.batching.lanes import Lanes, Priority, QueuedBatch, QueuedItem, QueueLimits
 from goodcert.serve.batching.work import Work, attempt, results
 from goodcert.serve.core.errors import QueueFull, ShuttingDown
@@ -99,9 +99,7 @@ class Batcher(Generic[T, R]):
             raise ShuttingDown
         lane = self._lanes[priority]
         left = deadline - asyncio.get_running_loop().time()
-        # Where nothing waits even the shortest deadline gets its turn.
-        late = len(lane) > 0 and self._seconds(priority, len(lane) + count) > left
-        if late or not lane.has_room(size_bytes, count):
+        if self._late(priority, len(lane), count, left) or not lane.has_room(size_bytes, count):
             drained = math.ceil(self._seconds(priority, len(lane)))
             raise QueueFull(min(max(drained, 1), _LONGEST_RETRY_SECONDS))
 
@@ -116,6 +114,13 @@ class Batcher(Generic[T, R]):
         self._deadlines.stop()
         self._threads.shutdown()
 
+    def _late(self, priority: Priority, waiting: int, count: int, left: float) -> bool:
+        """Whether so many more items, behind those of the priority that wait, would be done after `left` seconds.
+        Where nothing waits even the shortest deadline gets its turn."""
+        if not waiting or at_most(len(self._lanes) + count, self._batch_time.seconds) <= left:
+            return False
+        return self._seconds(priority, waiting + count) > left
+
     def _seconds(self, priority: Priority, count: int) -> float:
         """Until so many items of the priority should be done."""
         now, others = perf_counter(), len(self._lanes["monitor" if priority == "bulk" else "bulk"])
@@ -128,7 +133,9 @@ class Batcher(Generic[T, R]):
         """All of the items, or none. Raises as `require_room`."""
         self.require_room(priority, deadline, len(items), size_bytes * len(items))
         loop, lane = asyncio.get_running_loop(), self._lanes[priority]
-        entries = [QueuedItem[T, R](item, size_bytes, deadline, loop.create_future()) for item in items]
+        entries: list[QueuedItem[T, R]] = [
+            QueuedItem(item, size_bytes, deadline, loop.create_future()) for item in items
+        ]
         for entry in entries:
             lane.add(entry)
             self._deadlines.add(entry, loop)
