@@ -65,6 +65,18 @@ def test_no_class_is_named_twice_but_for_the_clients_mirror_of_the_wire() -> Non
     assert not {name: where for name, where in places.items() if len(where) > 1}
 
 
+def test_a_docstring_has_more_than_three_words() -> None:
+    """What fewer can say, the name says."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    short = [
+        (path.relative_to(ROOT).as_posix(), text)
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, documented) and (text := ast.get_docstring(node)) and len(text.split()) <= 3
+    ]
+    assert short == []
+
+
 def test_no_init_hides_the_other_source_folders() -> None:
     assert not [source for source in SOURCES if (ROOT / source / "goodcert" / "__init__.py").exists()]
 

@@ -54,7 +54,7 @@ class Classifier:
 
     @property
     def graph(self) -> Graph:
-        """What is served."""
+        """What is served: with weights folded, and without a last Softmax."""
         return self.served.graph
 
 
@@ -89,7 +89,7 @@ def require_agreement(
 
 
 def _read(model: onnx.ModelProto) -> tuple[AdmittedGraph, AdmittedGraph]:
-    """(written, served)."""
+    """(written, served), as in `Classifier`. Raises EngineError for what cannot be read."""
     try:
         written, served = read_both(model)
         return AdmittedGraph(written), AdmittedGraph(peel_softmax(served))

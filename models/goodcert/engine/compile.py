@@ -106,7 +106,7 @@ def make_predictor(graph: Graph, threads: int | None) -> Predictor:
 
 
 def _eager(served: AdmittedGraph, predictor: Predictor, device: torch.device) -> Callable[[Ball], Evaluation]:
-    """Bounds by PyTorch."""
+    """Bounds by PyTorch on the device, once its kernels were tried; predictions by ONNX Runtime."""
     kernel_check.check_bounds(served, device, range(16, 65, 16))
     return partial(_beside, predictor, TorchEngine(served.graph, device).begin)
 

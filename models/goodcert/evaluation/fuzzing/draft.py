@@ -50,7 +50,7 @@ class Draft:
         return int(self.random.integers(low, high + 1))
 
     def real(self, low: float, high: float) -> float:
-        """A float32 number."""
+        """A float32 number between both, evenly distributed."""
         return float(np.float32(self.random.uniform(low, high)))
 
     # --- what the opset knows ---------------------------------------------------------------------------

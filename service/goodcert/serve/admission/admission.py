@@ -67,7 +67,7 @@ class BytesInFlight:
         self._bytes = 0
 
     def require_room(self, size_bytes: int) -> None:
-        """Raises BodiesFull."""
+        """Whether so many bytes more may be under way. Raises BodiesFull."""
         if self._bytes + size_bytes > self._most_bytes:
             raise BodiesFull(1)
 

@@ -139,7 +139,7 @@ async def ready(request: Request) -> Response:
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {}}, "description": "Prometheus metrics"}})
 async def metrics(request: Request) -> Response:
-    """What Prometheus scrapes."""
+    """Everything that is counted and timed, in the text format that Prometheus scrapes."""
     text = await service_of(request).exposition.render()
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -82,7 +82,7 @@ class GrpcServer:
             await self._abort(error, context)
 
     async def _answer(self, name: str, ask: Any, headers: list[tuple[bytes, bytes]]) -> Any:
-        """Raises ServeError."""
+        """The message that answers a call, admitted and counted like an HTTP request. Raises ServeError."""
         call, response = CALLS[name], calls()[name][1]
         with self._admission.visit(call.method, call.path(ask), headers) as visit:
             try:

@@ -12,7 +12,7 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "
 
 
 def server() -> ServerMetadata:
-    """The server metadata."""
+    """What answers, in which version, and which extensions of the protocol it has."""
     return {"name": SERVER, "version": version(), "extensions": list(EXTENSIONS)}
 
 

@@ -15,23 +15,23 @@ class ProtocolError(TypedDict):
 
 
 class Nothing(TypedDict):
-    """Done."""
+    """The answer of what is done and has nothing to tell."""
 
 
 class ServerLive(TypedDict):
-    """The process answers."""
+    """Told by any process that answers at all."""
 
     live: Literal[True]
 
 
 class ServerReady(TypedDict):
-    """Traffic should come."""
+    """There is a model, none broke its guarantee, and the process is not ending."""
 
     ready: Literal[True]
 
 
 class ModelReady(TypedDict):
-    """The model answers."""
+    """It is loaded, checked, and has not broken its guarantee."""
 
     name: str
     ready: Literal[True]
@@ -129,7 +129,7 @@ class ModelStatistics(TypedDict):
 
 
 class Statistics(TypedDict):
-    """Of several versions."""
+    """Of the versions of a model that were asked about, of all models where none was."""
 
     model_stats: list[ModelStatistics]
 

@@ -29,7 +29,7 @@ class ServingEngine(Protocol):
     def classes(self) -> int: ...
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """(C, H, W) of one image, as the file states it."""
 
     @property
     def device(self) -> str: ...
