@@ -25,8 +25,7 @@ class Target:
 
     def __init__(self) -> None:
         from goodcert.artifact import Metadata
-        from goodcert.serve.core import errors
-        from goodcert.serve.images import decode, preprocess
+        from goodcert.images import decode, errors, preprocess
 
         self._open, self._decode, self._balls = decode.open_image, decode.decode, preprocess.balls
         self._refused = errors.ImageRefused

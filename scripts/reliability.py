@@ -42,7 +42,7 @@ SECTIONS = {
     "An engine that breaks its word": ("tests/serve/certifier/test_unsound.py",),
     "Hostile images": (
         (
-            "tests/serve/images/test_hostile_images.py::"
+            "tests/serve/certifier/test_hostile_images.py::"
             "test_a_hostile_image_gets_a_certificate_or_a_refusal_and_harms_nobody"
         ),
     ),

@@ -7,9 +7,18 @@ import os
 # the processor time on two threads that it takes on one. Tests that are about threads say how many.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from numpy.typing import NDArray
+from PIL import Image
+
+from goodcert.artifact import Metadata
 
 settings.register_profile("goodcert", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("goodcert")
@@ -42,3 +51,48 @@ def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no NVIDIA GPU")
     return str(request.param)
+
+
+@pytest.fixture
+def make_metadata() -> Callable[..., Metadata]:
+    """Metadata of a tiny model for grey images of 4 x 6; keywords change it."""
+
+    def make(**changes: Any) -> Metadata:
+        given: dict[str, Any] = {
+            "labels": tuple("abc"),
+            "height": 4,
+            "width": 6,
+            "color": "grey",
+            "epsilon": "0.01",
+            "threshold": 0.7,
+            "method": "GOOD_100",
+            "recipe": {"seed": 1},
+            "results": {"accuracy": 0.99},
+        }
+        return Metadata(**(given | changes))
+
+    return make
+
+
+@pytest.fixture
+def pixels() -> NDArray[np.uint8]:
+    """Grey pixels of the tiny model's size, the same in every run."""
+    return np.random.default_rng(3).integers(0, 256, (4, 6), dtype=np.uint8)
+
+
+@pytest.fixture
+def encode() -> Callable[..., bytes]:
+    """Pixels or a Pillow image to the bytes of a file."""
+
+    def encode_it(image: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        buffer = BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return encode_it
+
+
+@pytest.fixture
+def png(pixels: NDArray[np.uint8], encode: Callable[..., bytes]) -> bytes:
+    return encode(pixels)

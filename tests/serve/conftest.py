@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 
 import httpx
 import numpy as np
@@ -15,10 +14,9 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 from onnx import helper
-from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from goodcert.artifact import Metadata, write
+from goodcert.artifact import write
 from goodcert.engine.certificates import Certificates
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.batching.lanes import QueueLimits
@@ -130,25 +128,6 @@ def linear_graph(channels=1, height=HEIGHT, width=WIDTH, classes=CLASSES, name="
 
 
 @pytest.fixture
-def make_metadata():
-    def make(**changes):
-        given = {
-            "labels": tuple("abc"),
-            "height": HEIGHT,
-            "width": WIDTH,
-            "color": "grey",
-            "epsilon": "0.01",
-            "threshold": 0.7,
-            "method": "GOOD_100",
-            "recipe": {"seed": 1},
-            "results": {"accuracy": 0.99},
-        }
-        return Metadata(**(given | changes))
-
-    return make
-
-
-@pytest.fixture
 def write_model(make_metadata):
     """Writes <root>/<name>/<version>/model.onnx; keywords change the metadata, `graph` the graph."""
 
@@ -211,30 +190,6 @@ def load_one(fake_compile):
         return refused.reason
 
     return load_it
-
-
-@pytest.fixture
-def pixels():
-    """Grey pixels of the tiny model's size, the same in every run."""
-    return np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
-
-
-@pytest.fixture
-def encode():
-    """Pixels or a Pillow image to the bytes of a file."""
-
-    def encode_it(image, kind="PNG", **options):
-        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-        buffer = BytesIO()
-        image.save(buffer, kind, **options)
-        return buffer.getvalue()
-
-    return encode_it
-
-
-@pytest.fixture
-def png(pixels, encode):
-    return encode(pixels)
 
 
 class _AnnouncingServer(uvicorn.Server):

@@ -107,7 +107,7 @@ a jump the deployed x may stand on the other side than the real one, but the box
 Div; a test watches PyTorch's division), how far they are from real arithmetic is counted as above, or they stand
 for boxes of one point. The last layer is fused into differences
 in float64: confidence.py. The box of the input, and the way from the upload to it: ball.py and
-`goodcert.serve.images.preprocess`.
+`goodcert.images.preprocess`.
 
 **No overflow.** All of this needs finite arithmetic. No partial sum exceeds (1 + gamma)(|W|(|mu| + r) + |b|).
 The engine bounds the whole pixel cube once at load and admits only models whose every activation stays below

@@ -219,7 +219,7 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
         Assumption(
             "Products of matrices of whole numbers are exact in float64 while their partial sums stay below 2^53.",
             "preprocess.py: resizing and grey conversion round once.",
-            ("tests/serve/images/test_preprocess.py::test_values_err_by_no_more_than_the_stated_margin",),
+            ("tests/images/test_preprocess.py::test_values_err_by_no_more_than_the_stated_margin",),
         ),
         Assumption(
             "A decimal becomes the nearest float64, and Fraction is exact.",
@@ -232,15 +232,15 @@ ASSUMPTIONS: dict[str, tuple[Assumption, ...]] = {
             "PNG, BMP and lossless WebP become the pixels that they store.",
             "A certificate of scope `upload` is about these.",
             (
-                "tests/serve/images/test_decode.py::test_grey_pixels_come_out_as_they_went_in",
-                "tests/serve/images/test_decode.py::test_colour_pixels_come_out_as_they_went_in",
-                "tests/serve/images/test_png.py::test_both_ways_judge_alike",
+                "tests/images/test_decode.py::test_grey_pixels_come_out_as_they_went_in",
+                "tests/images/test_decode.py::test_colour_pixels_come_out_as_they_went_in",
+                "tests/images/test_png.py::test_both_ways_judge_alike",
             ),
         ),
         Assumption(
             "JPEG and lossy WebP become the same pixels wherever they are decoded.",
             "`goodcert verify` decodes the image again.",
-            ("tests/serve/images/test_decode.py::test_jpeg_is_read_as_pillow_reads_it",),
+            ("tests/images/test_decode.py::test_jpeg_is_read_as_pillow_reads_it",),
             unwatched="Other versions of the libraries may round otherwise. The ball is around the pixels that "
             "were decoded here.",
         ),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from goodcert.images.errors import NotAnImage
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.certifier.certifier import Certifier, Question, parse_radius
@@ -19,7 +20,6 @@ from goodcert.serve.core.errors import (
     CrownUnavailable,
     DeadlineExceeded,
     EngineUnsound,
-    NotAnImage,
     QueueFull,
     UnsoundModel,
 )

@@ -70,12 +70,8 @@ def log():
 
 
 def every_error():
-    waiting = [errors.ServeError]
-    while waiting:
-        cls = waiting.pop()
-        waiting += cls.__subclasses__()
-        if cls.__module__ == errors.__name__:
-            yield cls(7) if issubclass(cls, errors.RetryLater) else cls(f"{SECRET} /etc/passwd {IMAGE!r}")
+    for _, cls in errors.family():
+        yield cls(7) if issubclass(cls, errors.RetryLater) else cls(f"{SECRET} /etc/passwd {IMAGE!r}")
 
 
 @pytest.mark.parametrize("error", list(every_error()), ids=lambda error: type(error).__name__)

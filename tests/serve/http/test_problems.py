@@ -4,6 +4,7 @@ import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
+from goodcert.images.errors import CodedError, NotAnImage, SeveralFrames, WrongSize
 from goodcert.serve.core import errors
 from goodcert.serve.http.problems import (
     FRAMEWORK,
@@ -40,19 +41,19 @@ def test_codes_are_unique():
 def test_the_status_is_that_of_the_class_or_of_its_family():
     assert problem_of(errors.BadEpsilon()).status == STATUS[errors.QueryRefused] == 422
     assert problem_of(errors.UnknownModel()).status == STATUS[errors.UnknownModel] == 404
-    assert problem_of(errors.EngineFailed()).status == STATUS[errors.ServeError] == 500
+    assert problem_of(errors.EngineFailed()).status == STATUS[CodedError] == 500
 
 
 def test_a_class_tells_its_own_code_and_texts():
-    told = Problem(415, "several_frames", errors.SeveralFrames.title, errors.SeveralFrames.detail)
-    assert problem_of(errors.SeveralFrames()) == told
+    told = Problem(415, "several_frames", SeveralFrames.title, SeveralFrames.detail)
+    assert problem_of(SeveralFrames()) == told
 
 
 def test_a_subclass_is_answered_like_its_ancestor():
-    class Special(errors.WrongSize):
+    class Special(WrongSize):
         pass
 
-    assert problem_of(Special()) == problem_of(errors.WrongSize())
+    assert problem_of(Special()) == problem_of(WrongSize())
     assert Special not in [cls for _, cls in errors.family()]
 
 
@@ -68,7 +69,7 @@ def test_the_frameworks_own_errors_have_problems():
 
 def test_the_text_of_an_exception_never_reaches_the_wire():
     counted = []
-    response = Answers(counted.append).response(errors.NotAnImage("secret"))
+    response = Answers(counted.append).response(NotAnImage("secret"))
     assert (response.status_code, response.media_type) == (415, "application/problem+json")
     assert b"secret" not in response.body
     assert orjson.loads(response.body)["code"] == "not_an_image"
@@ -90,4 +91,4 @@ def test_the_table_has_every_code():
 def test_the_tree_shows_every_class_below_its_family():
     lines = tree_markdown().splitlines()[1:-1]
     assert [line.strip().partition(":")[0] for line in lines] == [cls.__name__ for cls in CLASSES]
-    assert lines[:3] == ["ServeError: internal_error", "    KeyRefused", "        KeyExpired: key_expired"]
+    assert lines[:3] == ["CodedError: internal_error", "    ImageRefused", "        NotAnImage: not_an_image"]

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from goodcert.images.decode import Decoded
 from goodcert.serve.certifier.certifier import Certificate, Radius
 from goodcert.serve.core.verdict import Verdict
 from goodcert.serve.core.version import version
 from goodcert.serve.http.schemas import CertificateBody, certificate_body
-from goodcert.serve.images.decode import Decoded
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.repository.repository import ServedModel
 

@@ -9,10 +9,10 @@ import pytest
 
 from goodcert.bounds.ball import around_bytes
 from goodcert.engine.certificates import Certificates
+from goodcert.images.preprocess import Prepared
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import EngineFailed, EngineUnsound, UnsoundModel
-from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository import predictor
 from goodcert.serve.repository.predictor import Answer, IbpWork, predict
 

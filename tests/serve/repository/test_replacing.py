@@ -13,11 +13,11 @@ import pytest
 
 from goodcert import engine
 from goodcert.artifact import write
+from goodcert.images.decode import Decoded
+from goodcert.images.preprocess import prepare
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.batching.lanes import QueueLimits
 from goodcert.serve.core.errors import UnknownModel
-from goodcert.serve.images.decode import Decoded
-from goodcert.serve.images.preprocess import prepare
 from goodcert.serve.repository.loader import Loader
 from goodcert.serve.repository.repository import ModelRefused, Repository
 from graphs import onnx_model

@@ -7,9 +7,9 @@ from typing import TypeVar
 from goodcert.engine import Method
 from goodcert.engine.methods import undecided
 from goodcert.engine.radius import RadiusSearch
+from goodcert.images.preprocess import Prepared
 from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.core.errors import DeadlineExceeded, EngineUnsound, QueueFull
-from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository.model import ImageBatcher, ServedModel
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.telemetry.metrics import Metrics

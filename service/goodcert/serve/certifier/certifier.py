@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from goodcert.bounds.ball import parse_epsilon
 from goodcert.engine import Method
+from goodcert.images.decode import Decoded
+from goodcert.images.preprocess import Prepared, Scope
 from goodcert.serve.batching.lanes import Priority
 from goodcert.serve.batching.threads import INLINE_BYTES
 from goodcert.serve.certifier.bound_policy import BoundPolicy
@@ -17,8 +19,6 @@ from goodcert.serve.certifier.upload_decoder import UploadDecoder
 from goodcert.serve.core import certificate_ids
 from goodcert.serve.core.errors import BadEpsilon, QueueFull
 from goodcert.serve.core.verdict import Verdict, judge
-from goodcert.serve.images.decode import Decoded
-from goodcert.serve.images.preprocess import Prepared, Scope
 from goodcert.serve.repository.model import ServedModel
 from goodcert.serve.repository.predictor import Answer
 from goodcert.serve.telemetry.metrics import Metrics

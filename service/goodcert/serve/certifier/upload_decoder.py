@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from goodcert.artifact import Metadata
 from goodcert.engine.threads import cores
+from goodcert.images.decode import Decoded, Opened, decode, open_image
+from goodcert.images.preprocess import Prepared, balls
 from goodcert.serve.batching import threads
 from goodcert.serve.batching.threads import INLINE_BYTES
-from goodcert.serve.images.decode import Decoded, Opened, decode, open_image
-from goodcert.serve.images.preprocess import Prepared, balls
 
 INLINE_PIXELS = 256 * 256
 """As INLINE_BYTES, for what unfolds: the header of a small file says whether it unfolds into a large image."""

@@ -1,27 +1,17 @@
-"""The errors that the service answers with: a class for each, with its code, title and detail.
+"""The errors that the service answers with, beside those of images: a class for each, with its code, title and
+detail.
 
 `http.problems` maps them to HTTP statuses; docs/errors.md is made of both. They are in one file because one error
 has several places that raise it (`body_too_slow`: connections, HTTP, the Open Inference Protocol), and one page.
 """
 
 from collections.abc import Iterator
-from typing import ClassVar
+
+from goodcert.images.errors import CodedError
 
 
-class ServeError(Exception):
-    """Anything the service answers with a problem. Messages are for the log, never for the wire.
-
-    `code` is stable and for programs; `title` and `detail` are for people, and always the same. Without a title of
-    its own a class has its code in words. A class without a code is a family, which is caught and never raised.
-    """
-
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Internal error"
-    detail: ClassVar[str] = "The fault is ours; it has been logged."
-
-    def __init_subclass__(cls) -> None:
-        if "code" in vars(cls) and "title" not in vars(cls):
-            cls.title = cls.code.replace("_", " ").capitalize()
+class ServeError(CodedError):
+    """Anything else than a refused image that the service answers with a problem."""
 
 
 class KeyRefused(ServeError):
@@ -114,30 +104,6 @@ class NoImages(MultipartRefused):
 class UnknownPart(MultipartRefused):
     code = "unknown_part"
     detail = "Every part of the form must be named images; options go in the query."
-
-
-class ImageRefused(ServeError):
-    """The bytes are no image that the model can be asked about."""
-
-
-class NotAnImage(ImageRefused):
-    code = "not_an_image"
-    detail = "The bytes do not decode as one complete PNG, JPEG, WEBP or BMP image."
-
-
-class SeveralFrames(ImageRefused):
-    code = "several_frames"
-    detail = "The file holds more than one image; send a single one."
-
-
-class TooManyPixels(ImageRefused):
-    code = "too_many_pixels"
-    detail = "The image has more pixels than are decoded; send a smaller one."
-
-
-class WrongSize(ImageRefused):
-    code = "wrong_size"
-    detail = "The model takes images of its own size only; its card gives it."
 
 
 class QueryRefused(ServeError):
@@ -366,9 +332,10 @@ class EngineUnsound(EngineFault):
     detail = "The engine contradicted itself, so there is no certificate; the model is taken out of service."
 
 
-def family(cls: type[ServeError] = ServeError, depth: int = 0) -> Iterator[tuple[int, type[ServeError]]]:
-    """The class and all below it that are defined here, each with its depth, as they are written."""
+def family(cls: type[CodedError] = CodedError, depth: int = 0) -> Iterator[tuple[int, type[CodedError]]]:
+    """The class and all below it that are defined here or are about images, each with its depth, as they are
+    written."""
     yield depth, cls
     for child in cls.__subclasses__():
-        if child.__module__ == __name__:
+        if child.__module__ in (__name__, CodedError.__module__):
             yield from family(child, depth + 1)

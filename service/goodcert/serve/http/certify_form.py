@@ -5,8 +5,8 @@ import math
 from typing import Any
 
 from goodcert.engine.radius import WIDTH
+from goodcert.images.errors import CodedError
 from goodcert.serve.batching.lanes import BULK_SHARE
-from goodcert.serve.core.errors import ServeError
 from goodcert.serve.http.multipart import images_of
 from goodcert.serve.http.params import CertifyParams
 from goodcert.serve.http.schemas import certificate_body
@@ -34,7 +34,7 @@ async def _certify_each(service: Service, images: list[bytes], asked: CertifyPar
             try:
                 made = await service.certifier.certify(image, asked.model, asked.question, asked.deadline)
                 entries[place] = certificate_body(made)
-            except ServeError as error:
+            except CodedError as error:
                 entries[place] = {"error": service.answers.body(error)}
 
     async with asyncio.TaskGroup() as workers:

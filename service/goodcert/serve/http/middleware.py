@@ -10,8 +10,8 @@ import asyncio
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from goodcert.images.errors import CodedError
 from goodcert.serve.admission.admission import ID_HEADER, Admission
-from goodcert.serve.core.errors import ServeError
 from goodcert.serve.core.lifecycle import LifecyclePhase
 from goodcert.serve.http.problems import Answers
 
@@ -56,6 +56,6 @@ class RequestMiddleware:
                 await refuse(visit.cut_off())
                 raise
             except Exception as error:  # noqa: BLE001  whatever it is, the caller must be answered
-                if not isinstance(error, ServeError | HTTPException):
+                if not isinstance(error, CodedError | HTTPException):
                     visit.fail(error)
                 await refuse(error)

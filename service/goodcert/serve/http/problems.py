@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from goodcert.images.errors import CodedError, ImageRefused, TooManyPixels, WrongSize
 from goodcert.serve.core import errors
 
 MEDIA_TYPE = "application/problem+json"
@@ -25,8 +26,8 @@ class Problem(NamedTuple):
     detail: str
 
 
-STATUS: Mapping[type[errors.ServeError], int] = {
-    errors.ServeError: 500,
+STATUS: Mapping[type[CodedError], int] = {
+    CodedError: 500,
     errors.KeyRefused: 403,
     errors.KeyMissing: 401,
     errors.BodyRefused: 400,
@@ -36,9 +37,9 @@ STATUS: Mapping[type[errors.ServeError], int] = {
     errors.HeadersTooSlow: 408,
     errors.MediaTypeRefused: 415,
     errors.UnknownPart: 422,
-    errors.ImageRefused: 415,
-    errors.TooManyPixels: 413,
-    errors.WrongSize: 422,
+    ImageRefused: 415,
+    TooManyPixels: 413,
+    WrongSize: 422,
     errors.QueryRefused: 422,
     errors.IdempotencyRefused: 422,
     errors.LedgerFault: 404,
@@ -58,7 +59,7 @@ STATUS: Mapping[type[errors.ServeError], int] = {
 """Of a family and what is below it, but for those that have their own."""
 
 
-def _problem(cls: type[errors.ServeError]) -> Problem:
+def _problem(cls: type[CodedError]) -> Problem:
     """By the class, or its nearest ancestor, that has a code."""
     coded = next(one for one in cls.__mro__ if "code" in vars(one))
     status = next(STATUS[one] for one in coded.__mro__ if one in STATUS)
@@ -74,7 +75,7 @@ METHOD_NOT_ALLOWED = Problem(
     "The path exists, but not for this HTTP method; see Allow.",
 )
 INVALID_REQUEST = Problem(422, "invalid_request", "Invalid request", "A path or query value has the wrong form.")
-INTERNAL_ERROR = _problem(errors.ServeError)
+INTERNAL_ERROR = _problem(CodedError)
 
 FRAMEWORK = (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, INVALID_REQUEST)
 """What the web framework refuses, which raises no error of ours."""
@@ -89,7 +90,7 @@ def problem_of(error: Exception) -> Problem:
         return INVALID_REQUEST
     if isinstance(error, HTTPException):
         return _BY_STATUS.get(error.status_code, BAD_REQUEST if error.status_code < 500 else INTERNAL_ERROR)
-    return _problem(type(error)) if isinstance(error, errors.ServeError) else INTERNAL_ERROR
+    return _problem(type(error)) if isinstance(error, CodedError) else INTERNAL_ERROR
 
 
 def body_of(problem: Problem) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class Answers:
         async def answer(_: Request, error: Exception) -> Response:
             return self.response(error)
 
-        for cls in (errors.ServeError, HTTPException, RequestValidationError, Exception):
+        for cls in (CodedError, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(cls, answer)
 
 

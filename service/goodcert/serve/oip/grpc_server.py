@@ -13,9 +13,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
+from goodcert.images.errors import CodedError
 from goodcert.serve.admission.admission import Admission
 from goodcert.serve.batching import threads
-from goodcert.serve.core.errors import BadInference, BodyBroken, BodyTooSlow, ServeError
+from goodcert.serve.core.errors import BadInference, BodyBroken, BodyTooSlow
 from goodcert.serve.core.lifecycle import Lifecycle
 from goodcert.serve.http.problems import Answers, problem_of
 from goodcert.serve.oip.dataplane import Dataplane
@@ -78,11 +79,11 @@ class GrpcServer:
                 ask = await threads.run_if_large(partial(_parsed, name, data), len(data), deadline)
                 del data  # what is asked has the bytes of the images itself
                 return await self._answer(name, ask, headers)
-        except ServeError as error:
+        except CodedError as error:
             await self._abort(error, context)
 
     async def _answer(self, name: str, ask: Any, headers: list[tuple[bytes, bytes]]) -> Any:
-        """The message that answers a call, admitted and counted like an HTTP request. Raises ServeError."""
+        """The message that answers a call, admitted and counted like an HTTP request. Raises CodedError."""
         call, response = CALLS[name], calls()[name][1]
         with self._admission.visit(call.method, call.path(ask), headers) as visit:
             try:
@@ -91,7 +92,7 @@ class GrpcServer:
             except asyncio.CancelledError:
                 visit.status = self._answers.refusal(visit.cut_off()).status
                 raise
-            except ServeError as error:
+            except CodedError as error:
                 visit.status = problem_of(error).status
                 if visit.status == _NOT_READY and name.endswith("Ready"):
                     self._answers.refusal(error)
@@ -100,11 +101,11 @@ class GrpcServer:
             except Exception as error:
                 visit.status = problem_of(error).status
                 visit.fail(error)
-                raise ServeError from error
+                raise CodedError from error
             visit.status = 200
             return answer
 
-    async def _abort(self, error: ServeError, context: Any) -> None:
+    async def _abort(self, error: CodedError, context: Any) -> None:
         status, sentence, headers = self._answers.refusal(error)
         retry_after = headers.get("Retry-After")
         trailers = (("retry-after", retry_after),) if retry_after else ()

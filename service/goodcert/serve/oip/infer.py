@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 
 from goodcert.bounds.ball import Ball, ByteBall, around_reals
+from goodcert.images.errors import ImageRefused
+from goodcert.images.preprocess import Prepared
 from goodcert.serve.batching import threads
 from goodcert.serve.certifier.certifier import Question
-from goodcert.serve.core.errors import BadInference, ImageRefused
+from goodcert.serve.core.errors import BadInference
 from goodcert.serve.http.problems import problem_of
 from goodcert.serve.http.schemas import certificate_body
 from goodcert.serve.http.service import Service
-from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.oip.infer_request import INPUT, Images, Pixels
 from goodcert.serve.oip.infer_response import ImageRow
 from goodcert.serve.recording.recorder import Reply

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from goodcert.engine import Method
+from goodcert.images.preprocess import Scope
 from goodcert.serve.certifier.certifier import Certificate, Question
 from goodcert.serve.core.verdict import Verdict
-from goodcert.serve.images.preprocess import Scope
 from goodcert.serve.oip import tensors
 from goodcert.serve.oip.schemas import AnswerParameters, BinaryOutput, InferResponse, Output, TensorMetadata
 from goodcert.serve.repository.predictor import Answer

@@ -20,9 +20,9 @@ from goodcert.bounds.confidence import confidence_lower_bound, confidence_upper_
 from goodcert.engine import deployed
 from goodcert.engine.bound_limits import BoundLimits, Pair
 from goodcert.engine.certificates import Certificates
+from goodcert.images.decode import Decoded, decode, open_image
+from goodcert.images.preprocess import balls
 from goodcert.serve.core.version import version
-from goodcert.serve.images.decode import Decoded, decode, open_image
-from goodcert.serve.images.preprocess import balls
 from goodcert.serve.settings.settings import MOST_PIXELS
 
 _FEW_ULPS = 2.0**-38

@@ -7,9 +7,9 @@ from typing import Literal
 
 from goodcert.artifact import Metadata
 from goodcert.engine import Method
+from goodcert.images.preprocess import Prepared
 from goodcert.serve.batching.batcher import Batcher
 from goodcert.serve.core.errors import CrownUnavailable, UnsoundModel
-from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository.predictor import Answer, CrownWork, IbpWork, ServingEngine
 
 log = logging.getLogger("goodcert.serve")

@@ -15,8 +15,8 @@ from goodcert.bounds.ball import Ball, ByteBall, unfold
 from goodcert.engine import Method
 from goodcert.engine.certificates import Certificates
 from goodcert.engine.engine import Evaluation
+from goodcert.images.preprocess import Prepared
 from goodcert.serve.core.errors import EngineUnsound, UnsoundModel
-from goodcert.serve.images.preprocess import Prepared
 
 INLINE_NUMBERS = 2**18
 """Pixels or margins of a batch, up to which stacking it and reading its answers takes the loop a millisecond."""

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import ByteBall, parse_epsilon
-from goodcert.serve.images.decode import decode, open_image
-from goodcert.serve.images.preprocess import Prepared, prepare
+from goodcert.images.decode import decode, open_image
+from goodcert.images.preprocess import Prepared, prepare
 
 SIDE = 28
 Pixels = NDArray[np.uint8]

@@ -15,8 +15,8 @@ from goodcert.bounds.sequential import graph_of
 from goodcert.bounds.writer import write_graph
 from goodcert.cli.bench.serving.bodies import SIDE, Body
 from goodcert.engine import Engine
+from goodcert.images.preprocess import Prepared
 from goodcert.nets import build
-from goodcert.serve.images.preprocess import Prepared
 from goodcert.serve.repository.predictor import predict
 
 DEFAULT = "mnist-good100"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from goodcert.bounds.ball import around_bytes, parse_epsilon
-from goodcert.serve.core.errors import WrongSize
-from goodcert.serve.images import preprocess
-from goodcert.serve.images.decode import Decoded
-from goodcert.serve.images.preprocess import ERROR, prepare
+from goodcert.images import preprocess
+from goodcert.images.decode import Decoded
+from goodcert.images.errors import WrongSize
+from goodcert.images.preprocess import ERROR, prepare
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def _entries(exact, ball):
 
 @pytest.mark.parametrize("rule", ["area", "bilinear"])
 def test_values_err_by_no_more_than_the_stated_margin(make_metadata, rule):
-    from goodcert.serve.images.preprocess import _values
+    from goodcert.images.preprocess import _values
 
     colour = np.random.default_rng(5).integers(0, 256, (7, 5, 3), dtype=np.uint8)
     image = Decoded(colour, "PNG", 5, 7, "", True)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from goodcert.serve.core.errors import NotAnImage, SeveralFrames, TooManyPixels
-from goodcert.serve.images.decode import decode, open_image
+from goodcert.images.decode import decode, open_image
+from goodcert.images.errors import NotAnImage, SeveralFrames, TooManyPixels
 
 
 def decoded(data, max_pixels=10_000):

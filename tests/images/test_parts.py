@@ -2,7 +2,7 @@
 
 import pytest
 
-from goodcert.serve.images.parts import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, too_many
+from goodcert.images.parts import MOST_CHUNKS, MOST_SCANS, MOST_SEGMENTS, too_many
 from hostile_images import chunk, encode, picture, png, seeds
 
 JPEG = encode(picture("RGB"), "JPEG")

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hostile_images
-from goodcert.serve.core.errors import ImageRefused
-from goodcert.serve.images.decode import decode, open_image
+from goodcert.images.decode import decode, open_image
+from goodcert.images.errors import ImageRefused
 
 SECONDS = 20
 REFUSALS = {"not_an_image", "several_frames", "too_many_pixels", "wrong_size", "body_too_large", "empty_body"}

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from goodcert.artifact import Metadata
 from goodcert.bounds.ball import Ball, ByteBall, around_reals
-from goodcert.serve.core.errors import WrongSize
-from goodcert.serve.images.decode import Decoded
+from goodcert.images.decode import Decoded
+from goodcert.images.errors import WrongSize
 
 GREY_WEIGHTS = np.array([19595, 38470, 7471], dtype=np.float64)
 GREY_SCALE = 65536

@@ -12,13 +12,13 @@ from PIL import Image
 
 from goodcert import engine
 from goodcert.bounds.ball import Ball, parse_epsilon
-from goodcert.serve.core.errors import ImageRefused
+from goodcert.images.decode import decode, open_image
+from goodcert.images.errors import ImageRefused
+from goodcert.images.preprocess import prepare
 from goodcert.serve.http.problems import problem_of
-from goodcert.serve.images.decode import decode, open_image
-from goodcert.serve.images.preprocess import prepare
 from graphs import classifier
 
-PAGE = Path(__file__).parents[3] / "docs" / "images.md"
+PAGE = Path(__file__).parents[2] / "docs" / "images.md"
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (6, 5, 3), dtype=np.uint8)
 GREY = COLOUR[..., 0]

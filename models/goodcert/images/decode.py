@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from goodcert.serve.core.errors import NotAnImage, SeveralFrames, TooManyPixels
-from goodcert.serve.images.parts import too_many
-from goodcert.serve.images.png import PlainPng, plain
+from goodcert.images.errors import NotAnImage, SeveralFrames, TooManyPixels
+from goodcert.images.parts import too_many
+from goodcert.images.png import PlainPng, plain
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 

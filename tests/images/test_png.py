@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from PIL import PngImagePlugin
 
 import hostile_images
-from goodcert.serve.core.errors import ImageRefused
-from goodcert.serve.images import decode as decoding
-from goodcert.serve.images.decode import decode, open_image
-from goodcert.serve.images.png import MOST_PIECES, MOST_PIXELS, plain
+from goodcert.images import decode as decoding
+from goodcert.images.decode import decode, open_image
+from goodcert.images.errors import ImageRefused
+from goodcert.images.png import MOST_PIECES, MOST_PIXELS, plain
 from hostile_images import chunk, encode, png
 
 ROWS = st.integers(1, 12)
