@@ -40,5 +40,3 @@ def test_only_what_was_validated_is(tmp_path: Path) -> None:
     Remembered(tmp_path, b"one").set_validated()
     assert Remembered(tmp_path, b"one").validated
     assert not Remembered(tmp_path, b"two").validated
-    Remembered(None, b"one").set_validated()
-    assert not Remembered(None, b"one").validated

@@ -61,7 +61,9 @@ def _classifiers(options: argparse.Namespace) -> int:
     if options.scarce and not options.write:
         print("--scarce: expected --write, whose numbers tell which versions are scarce")
         return 2
-    leaders = record.scarce(record.total(_runs(options.write))) if options.scarce else ()
+    leaders = (
+        record.scarce(record.total(record.read(options.write.with_suffix(".json")))) if options.scarce else ()
+    )
     if options.scarce and not leaders:
         print(f"every version of every operator is in {record.ENOUGH} accepted classifiers")
         return 0
@@ -88,11 +90,6 @@ def _classifiers(options: argparse.Namespace) -> int:
         options.write.write_text(record.page(runs), encoding="utf-8")
         print(f"wrote {options.write}")
     return int(bool(done.tally.total.contradictions or done.tally.total.broken))
-
-
-def _runs(page: Path) -> list[record.Run]:
-    """What is recorded beside the page."""
-    return record.read(page.with_suffix(".json"))
 
 
 def _replay(options: argparse.Namespace) -> int:

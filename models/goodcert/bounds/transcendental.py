@@ -44,9 +44,9 @@ DEPLOYED = 15 * 2.0**-24
 ABSOLUTE = 2.0**-21
 """For functions around 1 in size."""
 
-ERF_ABSOLUTE, GELU_ABSOLUTE = 2.0**-22, 7 * 2.0**-23
+ERF_ABSOLUTE, GELU_ABSOLUTE = ABSOLUTE - 2.0**-22, 2 * ABSOLUTE - 2.0**-23
 """What a kernel of Erf, and one of Gelu a unit of |x|, may take of `ABSOLUTE` and of twice as much: the rest pays
-for `erf` here. PyTorch's Gelu takes 41 % of it: 3 * 2^-23 would leave it a twentieth."""
+for `erf` here. Of `ABSOLUTE` alone PyTorch's Gelu would leave next to nothing (docs/transcendental.md)."""
 
 Function = Callable[[Tensor], Tensor]
 

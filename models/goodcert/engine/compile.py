@@ -54,7 +54,7 @@ def compile(  # noqa: A001  the word of the field, always read with its module: 
     """
     with one_thread_of_torch():
         classifier = admit(model)
-        remembered = Remembered(remember_in, classifier.file.SerializeToString())
+        remembered = None if remember_in is None else Remembered(remember_in, classifier.file.SerializeToString())
         if validate and classifier.bounded:  # of any other nothing is promised
             translation.check(classifier.file, classifier.written, remembered)
         try:
@@ -79,7 +79,12 @@ def one_thread_of_torch() -> Iterator[None]:
 
 
 def _compile(
-    classifier: Classifier, target: torch.device, threads: int | None, remembered: Remembered, *, eager: bool
+    classifier: Classifier,
+    target: torch.device,
+    threads: int | None,
+    remembered: Remembered | None,
+    *,
+    eager: bool,
 ) -> Engine:
     graph, classes = classifier.graph, classifier.classes
     predictor = make_predictor(graph, threads)

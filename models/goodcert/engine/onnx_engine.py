@@ -28,7 +28,7 @@ class OnnxEngine:
     """Logits and margins for balls of any number of images. Thread-safe."""
 
     def __init__(self, graph: Graph, threads: int | None, remembered: Remembered | None = None) -> None:
-        keep = (remembered or Remembered(None, b"")).bound_graph
+        keep: Keep = remembered.bound_graph if remembered else lambda make: make()
         self._run = _together(graph, threads, keep) if graph.opset in OPSETS else _in_turn(graph, threads, keep)
 
     def __call__(self, ball: Ball) -> Evaluation:

@@ -1,5 +1,5 @@
 """What the processes of one service tell each other of a model file, so that a worker that replaces another starts
-in two thirds of the time (docs/startup.md).
+sooner (docs/startup.md).
 
 That the file passed the translation validation, and the graph that bounds it, do not change while a service runs.
 The kernel check and the self-check are made by every process.
@@ -18,24 +18,21 @@ MOST_BYTES = 32 * 2**20
 
 
 class Remembered:
-    """Of one file. folder: private to the service, and gone with it; None to remember nothing."""
+    """Of one file. folder: private to the service, and gone with it."""
 
-    def __init__(self, folder: Path | None, file: bytes) -> None:
+    def __init__(self, folder: Path, file: bytes) -> None:
         known = hashlib.sha256(file + onnxruntime.__version__.encode()).hexdigest()
-        self._path = None if folder is None else folder / f"model-{known}"
+        self._path = folder / f"model-{known}"
 
     @property
     def validated(self) -> bool:
-        return self._path is not None and self._path.with_suffix(".validated").exists()
+        return self._path.with_suffix(".validated").exists()
 
     def set_validated(self) -> None:
-        if self._path is not None:
-            self._path.with_suffix(".validated").touch()
+        self._path.with_suffix(".validated").touch()
 
     def bound_graph(self, make: Callable[[], bytes]) -> bytes:
         """What `make` gave the first process that asked."""
-        if self._path is None:
-            return make()
         path = self._path.with_suffix(".bound.onnx")
         if path.exists():
             return path.read_bytes()

@@ -5,14 +5,13 @@ from numpy.typing import NDArray
 
 from goodcert.bounds.ball import around
 from goodcert.engine.certificates import Certificates
-from goodcert.engine.engine import Engine
+from goodcert.engine.checks import kernel_check
+from goodcert.engine.engine import CHUNK, Engine
 from goodcert.engine.errors import EngineError
 from goodcert.engine.runtime import ROWS
 
-BATCHES = (1, 2, 3, 5, 7, 16, ROWS, 31)
+BATCHES = (*kernel_check.BATCHES, ROWS + 7)
 """The last one is cut in two."""
-_MOST = 64
-"""Images, on a GPU: it runs whole batches."""
 _EPSILONS = (0.0, 0.01, 0.1)
 _CROWN_EPSILON, _CROWN_IMAGES = 0.001, 2
 """Little, as linear bounds take their time where many neurons are open."""
@@ -25,7 +24,7 @@ def check(engine: Engine, seed: int = 0) -> None:
     bound; every certificate is in order; no random point of a ball leaves its bounds; and, where the engine
     promises it, a row has the same bits in every batch.
     """
-    images = _images(engine, max(BATCHES) if engine.device == "cpu" else _MOST, seed)
+    images = _images(engine, max(BATCHES) if engine.device == "cpu" else CHUNK, seed)  # a GPU runs so many at once
     logits = engine.logits(images)
     for epsilon in _EPSILONS:
         certificates = engine.certify(images, epsilon)
